@@ -1,0 +1,1 @@
+int skein_unused_symbol_anchor;

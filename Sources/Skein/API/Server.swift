@@ -1,0 +1,482 @@
+// A broker in one process: the shards, the router, and the way to them for whoever embeds it.
+
+internal import Dispatch
+internal import SkeinIO
+internal import Synchronization
+
+/// Accepts WebSocket connections and moves messages between their users.
+///
+/// Any thread may call any method. Make it, ``start()`` it, and end it with ``drain(_:)`` or
+/// ``close()``; it starts once.
+public final class Server: Sendable {
+    private let configuration: ServerConfiguration
+    private let shared: ServerShared
+    private let dialects: [DialectFactory]
+    private let dialectNames: [String]
+    private let shardMetrics: [Shared<ShardMetrics>]
+    private let routerMetrics: Shared<RouterMetrics>
+    private let reason = BackplaneReason()
+    private let node: UInt64
+    private let started = Instant.now()
+    private let lifecycle = Mutex(Lifecycle())
+
+    private struct Lifecycle {
+        var threads: [PinnedThread] = []
+        var address = ""
+        var io = ""
+        var cores: [Int?] = []
+        var isStarted = false
+        var runningShards = 0
+        var hasEnded = false
+        var drain: (plan: DrainPlan, began: Instant)?
+        var waiters: [CheckedContinuation<DrainReport, Never>] = []
+    }
+
+    /// - Throws: where the configuration contradicts itself; says what to change.
+    public init(
+        _ configuration: ServerConfiguration, authenticator: any Authenticator,
+        dialects: [DialectFactory], log: @escaping @Sendable (LogEvent) -> Void
+    ) throws(ServerError) {
+        var dialects = dialects
+        if let path = configuration.echoPath {
+            let isOpen = configuration.echoIsOpen
+            dialects.append(DialectFactory { EchoDialect(path: path, isOpen: isOpen) })
+        }
+        let samples = dialects.map { $0.make() }
+        guard samples.count <= ShardMetrics.dialectsMax else {
+            throw ServerError("At most \(ShardMetrics.dialectsMax) endpoints fit one server.")
+        }
+        guard Set(samples.map(\.path)).count == samples.count else {
+            throw ServerError("Two endpoints share one path: \(samples.map(\.path).joined(separator: ", ")).")
+        }
+        let cores = CPUSet.allowed()
+        let shardCount = configuration.shardCount > 0 ? configuration.shardCount : max(1, cores.count)
+        guard shardCount <= 128 else { throw ServerError("At most 128 shards; asked for \(shardCount).") }
+        self.configuration = configuration
+        self.dialects = dialects
+        dialectNames = samples.map(\.name)
+        node = UInt64.random(in: 1 ... .max)
+        let digits = String(node, radix: 16)
+        let nodeID = String(repeating: "0", count: 16 - digits.count) + digits
+        shardMetrics = (0..<shardCount).map { _ in Shared(ShardMetrics()) }
+        routerMetrics = Shared(RouterMetrics())
+        let health = HealthSource()
+        shared = ServerShared(
+            configuration, nodeID: nodeID, shardCount: shardCount, authenticator: authenticator,
+            log: log, health: { health.text() })
+        health.server = { [weak self] in self?.healthText() ?? "{}" }
+    }
+
+    deinit {
+        for metrics in shardMetrics { metrics.destroy() }
+        routerMetrics.destroy()
+    }
+
+    /// Unique per start.
+    public var nodeID: String { shared.nodeID }
+
+    /// Where it listens, with the real port; empty before the start.
+    public var listenAddress: String { lifecycle.withLock { $0.address } }
+
+    /// Starts the router and the shards, and returns when every listener accepts.
+    ///
+    /// - Throws: a port in use, io_uring asked for and denied, and the like; says what to do.
+    public func start() throws(ServerError) {
+        let isFirst = lifecycle.withLock { state in
+            defer { state.isStarted = true }
+            return !state.isStarted
+        }
+        guard isFirst else { throw ServerError("This server was started before; make a new one.") }
+        let descriptors = Sockets.raiseFileDescriptorLimit()
+        let kind = try chooseIO()
+        let (listeners, address) = try listen()
+        let cores = placement()
+        lifecycle.withLock { state in
+            state.address = address
+            state.io = kind.rawValue
+            state.cores = cores
+            state.runningShards = listeners.count
+        }
+        let startup = Startup(count: listeners.count + 1)
+        do throws(SystemError) {
+            for (index, listener) in listeners.enumerated() {
+                let thread = try PinnedThread.start(name: "skein-shard-\(index)", core: cores[index]) {
+                    self.runShard(index, kind, listener, startup)
+                }
+                lifecycle.withLock { $0.threads.append(thread) }
+            }
+            let thread = try PinnedThread.start(name: "skein-router") { self.runRouter(kind, startup) }
+            lifecycle.withLock { $0.threads.append(thread) }
+        } catch {
+            throw ServerError("A thread could not be started: \(error).")
+        }
+        if let failure = startup.wait() {
+            throw ServerError("The event loops could not be started: \(failure). Try --io epoll.")
+        }
+        shared.log(
+            LogEvent(
+                level: .info, message: "sockets listener accepts",
+                fields: [
+                    ("address", address), ("shards", "\(listeners.count)"), ("io", kind.rawValue),
+                    ("descriptors", "\(descriptors)"), ("node", nodeID),
+                ]))
+    }
+
+    private func chooseIO() throws(ServerError) -> RingKind {
+        let choice = SkeinIO.IOChoice(rawValue: configuration.io.rawValue) ?? .auto
+        do throws(RingError) {
+            let (kind, denied) = try choice.resolve()
+            if let denied {
+                shared.log(
+                    LogEvent(
+                        level: .warning,
+                        message: """
+                            io_uring is not to be had (\(denied)); using epoll. Allow it with \
+                            kernel.io_uring_disabled=0 or a seccomp profile that lets io_uring_setup pass.
+                            """))
+            }
+            return kind
+        } catch {
+            throw ServerError(
+                "io_uring cannot be used: \(error). Use --io auto or --io epoll, or allow io_uring_setup.")
+        }
+    }
+
+    private func listen() throws(ServerError) -> ([Int32], String) {
+        guard let wanted = SocketAddress(parsing: configuration.listen) else {
+            throw ServerError("\(configuration.listen) is not an address; write host:port, such as 0.0.0.0:8080.")
+        }
+        var listeners: [Int32] = []
+        var address = wanted
+        do throws(SystemError) {
+            for _ in 0..<shared.shardCount {
+                let (fd, real) = try Sockets.listen(on: address)
+                listeners.append(fd)
+                address = real
+            }
+        } catch {
+            for fd in listeners { Sockets.close(fd) }
+            throw ServerError(
+                "Cannot listen on \(configuration.listen): \(error). Stop what uses it or choose another with --listen.")
+        }
+        return (listeners, address.description)
+    }
+
+    private func placement() -> [Int?] {
+        let count = shared.shardCount
+        switch configuration.pinning {
+        case .none: return Array(repeating: nil, count: count)
+        case .cores(let cores): return (0..<count).map { cores.isEmpty ? nil : cores[$0 % cores.count] }
+        case .auto:
+            let allowed = CPUSet.allowed()
+            // One core has nothing to choose; fewer cores than shards have no fair place for all.
+            guard allowed.count >= count, allowed.count > 1 else {
+                return Array(repeating: nil, count: count)
+            }
+            return (0..<count).map { allowed[$0] }
+        }
+    }
+
+    // MARK: Figures
+
+    /// What the server knows of itself now. Cheap; the loops go on meanwhile.
+    public func snapshot() -> ServerSnapshot {
+        var snapshot = ServerSnapshot()
+        let (io, cores) = lifecycle.withLock { ($0.io, $0.cores) }
+        snapshot.nodeID = nodeID
+        snapshot.version = shared.version
+        snapshot.uptimeSeconds = Double(Instant.now().nanoseconds(since: started)) / 1e9
+        snapshot.io = io
+        snapshot.limits = configuration.limits
+        snapshot.shards = shardMetrics.enumerated().map { index, metrics in
+            var shard = metrics.value.snapshot(index: index, dialects: dialectNames)
+            shard.inboxDepth = shared.shardInboxes[index].depth.records
+            shard.core = cores.indices.contains(index) ? cores[index] : nil
+            return shard
+        }
+        snapshot.isAccepting = shardMetrics.allSatisfy { $0.value.isListening.count == 1 }
+        snapshot.backplane = backplaneSnapshot()
+        snapshot.drain = drainProgress()
+        return snapshot
+    }
+
+    private func backplaneSnapshot() -> BackplaneSnapshot {
+        var backplane = BackplaneSnapshot()
+        let metrics = routerMetrics
+        backplane.state = RouterMetrics.states[Int(metrics.value.state.count)]
+        backplane.reason = reason.current
+        if backplane.state != .memory {
+            let heard = Int64(metrics.value.canaryHeard.count)
+            let since = heard == 0 ? started : Instant(nanoseconds: heard)
+            backplane.canaryAgeSeconds = Double(Instant.now().nanoseconds(since: since)) / 1e9
+        }
+        backplane.publishLatency = metrics.value.publishLatency.snapshot
+        backplane.queuedCommands = Int(metrics.value.queuedCommands.count)
+        backplane.queuedBytes = Int(metrics.value.queuedBytes.count)
+        backplane.subscriptions = Int(metrics.value.subscriptions.count)
+        backplane.malformed = metrics.value.malformed.count
+        backplane.reconnects = metrics.value.reconnects.count
+        backplane.published = metrics.value.published.count
+        backplane.dropped = [
+            "backplane_queue_full": metrics.value.queueFull.count,
+            "shard_overload": metrics.value.overload.count,
+            "duplicate": metrics.value.duplicates.count,
+        ]
+        backplane.inboxDepth = shared.routerInbox.depth.records
+        return backplane
+    }
+
+    private func healthText() -> String {
+        let snapshot = snapshot()
+        let redis = snapshot.backplane.state.rawValue
+        return """
+            {"status":"ok","redis":"\(redis)","websocket":{"users":\(snapshot.users),\
+            "connections":\(snapshot.connections)},"version":"\(snapshot.version)","nodeId":"\(nodeID)"}
+            """
+    }
+
+    // MARK: Connections
+
+    /// The open connections of a user on this node.
+    public func connections(ofUser user: UserID) async throws(ServerError) -> [ConnectionInfo] {
+        let hash = user.withBytes { Self.hash($0) }
+        let names = dialectNames
+        return try await ask(shard: shared.home(of: hash)) { core in
+            core.connections(of: user, hash: hash, names: names)
+        }
+    }
+
+    /// Closes all of a user's connections, on this node and, through the backplane, on all others.
+    ///
+    /// - Returns: how many were closed on this node.
+    public func disconnect(
+        user: UserID, code: UInt16, reason: String
+    ) async throws(ServerError) -> Int {
+        _ = LoopTask<RouterCore>.post(to: shared.routerInbox, kind: RouterRecord.task.rawValue) { core in
+            core.publishDisconnect(user, code: code, reason: reason)
+        }
+        let hash = user.withBytes { Self.hash($0) }
+        return try await ask(shard: shared.home(of: hash)) { core in
+            core.disconnect(user, code: code, reason: reason)
+        }
+    }
+
+    /// Closes one connection of this node by its ID. - Returns: whether it was there.
+    public func disconnect(
+        connectionID: String, code: UInt16, reason: String
+    ) async throws(ServerError) -> Bool {
+        let parts = connectionID.split(separator: "-")
+        guard parts.count == 2, parts[0] == nodeID, let raw = UInt64(parts[1], radix: 16) else { return false }
+        let reference = ConnectionReference(rawValue: raw)
+        guard reference.shard < shared.shardCount else { return false }
+        return try await ask(shard: reference.shard) { core in
+            core.disconnect(reference, code: code, reason: reason)
+        }
+    }
+
+    private static func hash(_ id: Span<UInt8>) -> UInt64 {
+        unsafe id.withUnsafeBufferPointer { unsafe UserHash.of(Bytes($0.baseAddress!, count: $0.count)) }
+    }
+
+    private func ask<Answer: Sendable>(
+        shard: Int, _ body: @escaping @Sendable (ShardCore) -> Answer
+    ) async throws(ServerError) -> Answer {
+        let isRunning = lifecycle.withLock { $0.runningShards > 0 }
+        guard isRunning else { throw ServerError("The server is not running.") }
+        let answer: Answer? = await withCheckedContinuation { continuation in
+            let isPosted = LoopTask<ShardCore>.post(
+                to: shared.shardInboxes[shard], kind: ShardRecord.task.rawValue
+            ) { core in continuation.resume(returning: body(core)) }
+            if !isPosted { continuation.resume(returning: nil) }
+        }
+        guard let answer else { throw ServerError("The shard has too much waiting; retry later.") }
+        return answer
+    }
+
+    // MARK: Leaving
+
+    /// Begins to leave: see ``DrainPlan``. A second call changes nothing.
+    public func drain(_ plan: DrainPlan) {
+        let isFirst = lifecycle.withLock { state in
+            guard state.drain == nil, state.runningShards > 0 else { return false }
+            state.drain = (plan, Instant.now())
+            return true
+        }
+        guard isFirst else { return }
+        shared.log(LogEvent(level: .info, message: "drain begins"))
+        tellShards { $0.startDrain(plan) }
+    }
+
+    /// Goes on as if nothing had been. - Returns: false once the listeners are closed.
+    public func cancelDrain() -> Bool {
+        let isEarly = lifecycle.withLock { state in
+            guard let drain = state.drain,
+                Instant.now() < drain.began.advanced(by: drain.plan.preStop)
+            else { return false }
+            state.drain = nil
+            return true
+        }
+        if isEarly { tellShards { _ = $0.cancelDrain() } }
+        return isEarly
+    }
+
+    /// Ends at once: connections are reset, loops end.
+    public func close() { tellShards { $0.stop() } }
+
+    /// Waits until every loop has ended.
+    public func drained() async -> DrainReport {
+        await withCheckedContinuation { continuation in
+            let hasEnded = lifecycle.withLock { state in
+                guard !state.hasEnded else { return true }
+                state.waiters.append(continuation)
+                return false
+            }
+            if hasEnded { continuation.resume(returning: report()) }
+        }
+    }
+
+    private func tellShards(_ body: @escaping @Sendable (ShardCore) -> Void) {
+        for inbox in shared.shardInboxes {
+            _ = LoopTask<ShardCore>.post(to: inbox, kind: ShardRecord.task.rawValue, body)
+        }
+    }
+
+    private func drainProgress() -> DrainProgress {
+        let (drain, hasEnded) = lifecycle.withLock { ($0.drain, $0.hasEnded) }
+        var progress = DrainProgress(phase: .running, remaining: 0, told: 0, waves: 0)
+        for metrics in shardMetrics {
+            progress.remaining += Int(metrics.value.open.count)
+            progress.told += Int(metrics.value.told.count)
+            progress.waves = max(progress.waves, Int(metrics.value.waves.count))
+        }
+        guard let drain else { return progress }
+        let now = Instant.now()
+        let wavesBegin = drain.began.advanced(by: drain.plan.preStop)
+        if hasEnded {
+            progress.phase = .done
+        } else if now < wavesBegin {
+            progress.phase = .preStop
+        } else {
+            progress.phase = now < wavesBegin.advanced(by: drain.plan.deadline) ? .waves : .deadline
+        }
+        return progress
+    }
+
+    private func report() -> DrainReport {
+        var report = DrainReport()
+        for metrics in shardMetrics {
+            report.told += Int(metrics.value.told.count)
+            report.moved += Int(metrics.value.moved.count)
+            report.closedAtDeadline += Int(metrics.value.closedAtDeadline.count)
+            report.eventsFlushed += Int(metrics.value.eventsFlushed.count)
+            report.eventsLeft += Int(metrics.value.eventsLeft.count)
+            report.waves = max(report.waves, Int(metrics.value.waves.count))
+        }
+        let began = lifecycle.withLock { $0.drain?.began }
+        if let began { report.seconds = Double(Instant.now().nanoseconds(since: began)) / 1e9 }
+        return report
+    }
+
+    // MARK: Threads
+
+    private func runShard(_ index: Int, _ kind: RingKind, _ listener: Int32, _ startup: Startup) {
+        do throws(RingError) {
+            switch kind {
+            case .uring: try runShard(URing.self, index, listener, startup)
+            case .epoll: try runShard(EpollRing.self, index, listener, startup)
+            }
+        } catch {
+            startup.report("\(error)")
+        }
+        let isLast = lifecycle.withLock { state in
+            state.runningShards -= 1
+            return state.runningShards == 0
+        }
+        guard isLast else { return }
+        _ = LoopTask<RouterCore>.post(to: shared.routerInbox, kind: RouterRecord.task.rawValue) {
+            $0.finish()
+        }
+    }
+
+    private func runShard<R: Ring & ~Copyable>(
+        _ type: R.Type, _ index: Int, _ listener: Int32, _ startup: Startup
+    ) throws(RingError) {
+        let ring = try R.make(ringOptions)
+        let state = ShardState(
+            index: index, shared: shared, configuration: configuration, metrics: shardMetrics[index],
+            dialects: DialectTable(dialects.map { $0.make() }), buffers: ring.buffers,
+            listener: listener)
+        let shard = Shard(state)
+        var loop = Loop(ring: ring, machine: shard, inbox: shared.shardInboxes[index])
+        startup.report(nil)
+        loop.run()
+    }
+
+    private var ringOptions: RingOptions {
+        var options = RingOptions()
+        options.buffers = configuration.limits.receiveBuffersCount
+        options.bufferBytes = configuration.limits.receiveBufferBytes
+        return options
+    }
+
+    private func runRouter(_ kind: RingKind, _ startup: Startup) {
+        do throws(RingError) {
+            switch kind {
+            case .uring: try runRouter(URing.self, startup)
+            case .epoll: try runRouter(EpollRing.self, startup)
+            }
+        } catch {
+            startup.report("\(error)")
+        }
+        let waiters = lifecycle.withLock { state in
+            state.hasEnded = true
+            defer { state.waiters = [] }
+            return state.waiters
+        }
+        for waiter in waiters { waiter.resume(returning: report()) }
+    }
+
+    private func runRouter<R: Ring & ~Copyable>(_ type: R.Type, _ startup: Startup) throws(RingError) {
+        let ring = try R.make(ringOptions)
+        let state = RouterState(
+            shared: shared, configuration: configuration, metrics: routerMetrics, reason: reason,
+            buffers: ring.buffers, node: node)
+        let router = Router(state)
+        router.core.begin(.now())
+        router.core.start()
+        var loop = Loop(ring: ring, machine: router, inbox: shared.routerInbox)
+        startup.report(nil)
+        loop.run()
+    }
+}
+
+/// Breaks the circle of a server that is asked, by what it owns, how it is.
+private final class HealthSource: Sendable {
+    private let source = Mutex<@Sendable () -> String>({ "{}" })
+
+    var server: @Sendable () -> String {
+        get { source.withLock { $0 } }
+        set { source.withLock { $0 = newValue } }
+    }
+
+    func text() -> String { server() }
+}
+
+/// Waits until every loop runs, or one could not be made.
+private final class Startup: Sendable {
+    private let semaphore = DispatchSemaphore(value: 0)
+    private let failure = Mutex<String?>(nil)
+    private let count: Int
+
+    init(count: Int) { self.count = count }
+
+    func report(_ error: String?) {
+        if let error { failure.withLock { $0 = $0 ?? error } }
+        semaphore.signal()
+    }
+
+    func wait() -> String? {
+        for _ in 0..<count { semaphore.wait() }
+        return failure.withLock { $0 }
+    }
+}

@@ -1,0 +1,65 @@
+// All that a server is told at its start.
+
+/// Which door to the kernel the loops use.
+public enum IOChoice: String, Sendable, CaseIterable {
+    /// io_uring where the kernel lets us, else epoll, with one log line that says why.
+    case auto, uring, epoll
+}
+
+public enum Pinning: Sendable, Equatable {
+    /// A core for each shard when there are as many cores as shards.
+    case auto
+    case none
+    case cores([Int])
+}
+
+public struct RedisAddress: Sendable, Equatable {
+    public enum Endpoint: Sendable, Equatable {
+        case tcp(host: String, port: UInt16)
+        case unix(path: String)
+    }
+    public var endpoint: Endpoint
+    public var username: String?
+    public var password: String?
+    /// Stands for database 0 of the contract; the others keep their numbers.
+    public var database = 0
+    public var tls = false
+
+    public init(endpoint: Endpoint) { self.endpoint = endpoint }
+}
+
+public enum BackplaneChoice: Sendable, Equatable {
+    case memory
+    case redis(RedisAddress)
+}
+
+public struct ServerConfiguration: Sendable {
+    /// `host:port`; port 0 takes a free one.
+    public var listen = "0.0.0.0:8080"
+    public var shardCount = 0  // 0: one for each core this process may use
+    public var pinning = Pinning.auto
+    public var io = IOChoice.auto
+    public var backplane = BackplaneChoice.memory
+    public var limits = Limits()
+    /// Origins that browsers may come from besides the server's own host; `*` stands for all.
+    public var allowedOrigins: [String] = []
+    /// A handshake also needs `session:{userID}` in Redis.
+    public var sessionRequired = false
+    /// Where to answer every message with itself, for conformance suites; `nil`: nowhere.
+    public var echoPath: String?
+    /// The echo endpoint takes anyone. For development.
+    public var echoIsOpen = false
+    /// Skein's own keys and channels in Redis start with it.
+    public var redisPrefix = "ws:"
+    /// Unique per start; made up when empty.
+    public var nodeID = ""
+    public var version = "0.1.0"
+
+    public init() {}
+}
+
+public struct ServerError: Error, Sendable, CustomStringConvertible {
+    /// What happened, why, and what to do, in a sentence or two.
+    public let description: String
+    public init(_ description: String) { self.description = description }
+}

@@ -1,0 +1,119 @@
+// What a server knows of itself at one moment, for health, metrics and the status screen. Counters
+// only grow; gauges say what is now. Read by any thread while the loops go on.
+
+/// Powers-of-two buckets: `buckets[i]` counts values below `2^i` and not below `2^(i-1)`.
+public struct HistogramSnapshot: Sendable, Equatable {
+    public var buckets: [UInt64]
+    public var count: UInt64
+    public var sum: UInt64
+
+    public init(buckets: [UInt64] = [], count: UInt64 = 0, sum: UInt64 = 0) {
+        self.buckets = buckets
+        self.count = count
+        self.sum = sum
+    }
+}
+
+public struct ShardSnapshot: Sendable {
+    public var index = 0
+    public var core: Int?
+    /// Open connections by dialect name (`relay`, `echo`, …); only open ones count.
+    public var connections: [String: Int] = [:]
+    public var handshaking = 0
+    public var users = 0
+    public var messagesReceived: UInt64 = 0
+    public var messagesSent: UInt64 = 0
+    public var bytesReceived: UInt64 = 0
+    public var bytesSent: UInt64 = 0
+    public var deliveries: UInt64 = 0
+    public var slowConsumers: UInt64 = 0
+    /// By reason: `slow_consumer`, `rate_limited`, `overload`, `stale`, …
+    public var dropped: [String: UInt64] = [:]
+    public var closes: [Int: UInt64] = [:]
+    /// By result: `accepted`, `unauthorized`, `forbidden_origin`, `too_many_user`, …
+    public var handshakes: [String: UInt64] = [:]
+    public var malformed: UInt64 = 0
+    /// Most bytes that ever waited in one connection's send queue.
+    public var sendQueueHighWaterBytes: UInt64 = 0
+    public var inboxDepth = 0
+    /// Nanoseconds of work in one loop turn.
+    public var loopTurn = HistogramSnapshot()
+    /// Sends that one turn gave to the kernel at once.
+    public var sendBatch = HistogramSnapshot()
+
+    public init() {}
+}
+
+public enum BackplaneState: String, Sendable {
+    /// No other node: nothing can be down.
+    case memory
+    case connecting, up, degraded
+}
+
+public struct BackplaneSnapshot: Sendable {
+    public var state = BackplaneState.memory
+    /// Why it is not up, in a sentence.
+    public var reason: String?
+    /// Since the canary was last heard; `nil` where there is none.
+    public var canaryAgeSeconds: Double?
+    /// From the command's acceptance to its coming back, in nanoseconds.
+    public var publishLatency = HistogramSnapshot()
+    public var queuedCommands = 0
+    public var queuedBytes = 0
+    public var subscriptions = 0
+    public var malformed: UInt64 = 0
+    public var reconnects: UInt64 = 0
+    public var published: UInt64 = 0
+    public var dropped: [String: UInt64] = [:]
+    public var inboxDepth = 0
+
+    public init() {}
+}
+
+public struct ServerSnapshot: Sendable {
+    public var nodeID = ""
+    public var version = ""
+    public var uptimeSeconds = 0.0
+    public var io = ""
+    public var shards: [ShardSnapshot] = []
+    public var backplane = BackplaneSnapshot()
+    public var isAccepting = false
+    public var drain = DrainProgress(phase: .running, remaining: 0, told: 0, waves: 0)
+    public var limits = Limits()
+
+    public var users: Int { shards.reduce(0) { $0 + $1.users } }
+    public var connections: Int {
+        shards.reduce(0) { $0 + $1.connections.values.reduce(0, +) }
+    }
+
+    public init() {}
+}
+
+/// One open connection, as the control plane shows it.
+public struct ConnectionInfo: Sendable, Codable, Equatable {
+    public var connectionId: String
+    public var userId: String
+    public var dialect: String
+    public var remoteAddress: String
+    public var userAgent: String
+    public var connectedAtMilliseconds: Int64
+    public var shard: Int
+    public var sendQueueMessages: Int
+    public var sendQueueBytes: Int
+
+    public init(
+        connectionId: String, userId: String, dialect: String, remoteAddress: String,
+        userAgent: String, connectedAtMilliseconds: Int64, shard: Int, sendQueueMessages: Int,
+        sendQueueBytes: Int
+    ) {
+        self.connectionId = connectionId
+        self.userId = userId
+        self.dialect = dialect
+        self.remoteAddress = remoteAddress
+        self.userAgent = userAgent
+        self.connectedAtMilliseconds = connectedAtMilliseconds
+        self.shard = shard
+        self.sendQueueMessages = sendQueueMessages
+        self.sendQueueBytes = sendQueueBytes
+    }
+}

@@ -1,0 +1,107 @@
+// How many connections each address has, and how fast it asks for more, over all shards: a fixed
+// table of atomics, so that no shard waits for another. Who finds it full is not counted; that takes
+// more different addresses at one moment than the table has room for.
+
+internal import SkeinIO
+internal import Synchronization
+
+@safe
+final class AddressTable: @unchecked Sendable {
+    enum Admission { case admitted, tooMany, tooFast }
+
+    private struct Entry: ~Copyable {
+        /// A hash of the address; 0: never used.
+        let tag = Atomic<UInt64>(0)
+        /// Connections (high 24 bits), then when the next handshake is due in milliseconds since
+        /// the table's start (low 40 bits).
+        let state = Atomic<UInt64>(0)
+    }
+
+    private static let capacity = 1 << 16
+    private static let window = 16
+    private static let dueBits: UInt64 = 40
+    private static let dueMask: UInt64 = (1 << 40) - 1
+    private let entries: UnsafeMutablePointer<Entry>
+    private let start = Instant.now()
+
+    init() {
+        unsafe entries = .allocate(capacity: Self.capacity)
+        for index in 0..<Self.capacity { unsafe (entries + index).initialize(to: Entry()) }
+    }
+
+    deinit {
+        unsafe entries.deinitialize(count: Self.capacity)
+        unsafe entries.deallocate()
+    }
+
+    /// Counts a new connection unless the address has too many.
+    ///
+    /// - Parameters:
+    ///   - max: connections; 0: no limit.
+    ///   - rate: handshakes a second; 0: no limit. `.tooFast` counts the connection all the same.
+    func came(_ address: PeerAddress, now: Instant, max: Int, rate: Int, burst: Int) -> Admission {
+        guard max > 0 || rate > 0, let place = place(of: address, now: now) else { return .admitted }
+        // Starts at 1 s, so that an entry's 0 always lies in the past.
+        let milliseconds = UInt64(clamping: now.milliseconds(since: start)) + 1_000
+        let interval = rate > 0 ? UInt64(Swift.max(1, 1_000 / rate)) : 0
+        let lead = interval * UInt64(Swift.max(1, burst))
+        while true {
+            let old = unsafe entries[place].state.load(ordering: .relaxed)
+            let count = old >> Self.dueBits
+            if max > 0 && count >= UInt64(max) { return .tooMany }
+            let due = Swift.max(old & Self.dueMask, milliseconds)
+            let isTooFast = interval > 0 && due - milliseconds >= lead
+            let next = isTooFast ? due : due + interval
+            let new = (count + 1) << Self.dueBits | next & Self.dueMask
+            if unsafe entries[place].state.compareExchange(
+                expected: old, desired: new, ordering: .relaxed
+            ).exchanged { return isTooFast ? .tooFast : .admitted }
+        }
+    }
+
+    /// One connection fewer. Only for what `came` counted.
+    func left(_ address: PeerAddress) {
+        let tag = Self.tag(of: address)
+        for step in 0..<Self.window {
+            let place = (Int(truncatingIfNeeded: tag) &+ step) & (Self.capacity - 1)
+            guard unsafe entries[place].tag.load(ordering: .relaxed) == tag else { continue }
+            while true {
+                let old = unsafe entries[place].state.load(ordering: .relaxed)
+                guard old >> Self.dueBits > 0 else { return }
+                if unsafe entries[place].state.compareExchange(
+                    expected: old, desired: old - 1 << Self.dueBits, ordering: .relaxed
+                ).exchanged { return }
+            }
+        }
+    }
+
+    /// The address's entry, taken over from one that is idle where it has none yet.
+    private func place(of address: PeerAddress, now: Instant) -> Int? {
+        let tag = Self.tag(of: address)
+        let milliseconds = UInt64(clamping: now.milliseconds(since: start)) + 1_000
+        for step in 0..<Self.window {
+            let place = (Int(truncatingIfNeeded: tag) &+ step) & (Self.capacity - 1)
+            if unsafe entries[place].tag.load(ordering: .relaxed) == tag { return place }
+        }
+        for step in 0..<Self.window {
+            let place = (Int(truncatingIfNeeded: tag) &+ step) & (Self.capacity - 1)
+            let oldTag = unsafe entries[place].tag.load(ordering: .relaxed)
+            let state = unsafe entries[place].state.load(ordering: .relaxed)
+            // No connection, and no handshake that would still count against the rate.
+            guard oldTag == 0 || (state >> Self.dueBits == 0 && state & Self.dueMask < milliseconds)
+            else { continue }
+            if unsafe entries[place].tag.compareExchange(
+                expected: oldTag, desired: tag, ordering: .relaxed
+            ).exchanged { return place }
+        }
+        return nil
+    }
+
+    private static let seed = UInt64.random(in: .min ... .max)
+
+    private static func tag(of address: PeerAddress) -> UInt64 {
+        var mixed = (address.high ^ seed).multipliedFullWidth(by: 0x9E37_79B9_7F4A_7C15)
+        mixed = ((mixed.high ^ mixed.low) ^ address.low).multipliedFullWidth(by: 0xD6E8_FEB8_6659_FD93)
+        return (mixed.high ^ mixed.low) | 1
+    }
+}

@@ -1,0 +1,65 @@
+// Every bound of the broker, in one value: its unit is in its name, its default here, and nothing
+// else in the code invents a number. `0` means none where the comment says so.
+
+public struct Limits: Sendable, Equatable {
+    // Messages
+    /// Bytes of one message, fragments together. Past it: close 1009.
+    public var messageBytesMax = 65_536
+    /// Messages a second one connection may send; 0: none. Past it: `RATE_LIMITED`.
+    public var messageRate = 50
+    /// How many messages may come at once before the rate holds.
+    public var messageBurst = 100
+    /// Refused messages in one stretch after which a connection is closed with 4429.
+    public var messageRefusalsMax = 1_000
+    /// How long a connection may go on over its rate before it is closed with 4429.
+    public var messageAbusePeriod: Duration = .seconds(10)
+
+    // Handshakes
+    /// Bytes of a request head. Past it: 431.
+    public var headBytesMax = 16_384
+    /// From accept to the end of authentication; absolute, whatever trickles in meanwhile.
+    public var handshakeTimeout: Duration = .seconds(10)
+    /// Handshakes a second from one address; 0: none. Past it: 429.
+    public var handshakeRate = 20
+    /// How many handshakes may come at once before the rate holds.
+    public var handshakeBurst = 100
+
+    // Connections; 0: none
+    public var connectionsPerUserMax = 20
+    public var connectionsPerAddressMax = 200
+    public var connectionsMax = 0
+
+    // Timers
+    public var pingInterval: Duration = .seconds(25)
+    /// From the last byte heard. Past it the peer is closed as gone.
+    public var pongTimeout: Duration = .seconds(60)
+    /// How long a send may make no progress. Past it the connection is reset.
+    public var writeTimeout: Duration = .seconds(10)
+
+    // Send queue of one connection. Past either: close 4008.
+    public var sendQueueMessagesMax = 256
+    public var sendQueueBytesMax = 1_048_576
+
+    // Backplane
+    /// What may wait for Redis while it is gone, and what may be under way to it. Past either, a
+    /// command fails with `INTERNAL_ERROR`.
+    public var backplaneQueueCommandsMax = 262_144
+    public var backplaneQueueBytesMax = 67_108_864
+
+    /// How long an event may take through Redis and back before this node's own devices are served
+    /// without it.
+    public var backplaneStall: Duration = .milliseconds(500)
+    /// How long the canary may be silent before the backplane counts as degraded and is reconnected.
+    public var canaryTimeout: Duration = .seconds(3)
+
+    // Machinery
+    /// Receive buffers of one shard, a power of two, and the bytes of each.
+    public var receiveBuffersCount = 512
+    public var receiveBufferBytes = 8_192
+    /// Batches of messages from one thread to all others that may be under way, 64 KiB each.
+    public var parcelsMax = 256
+    /// Requests from outside the loops (control plane, library) that one loop may have waiting.
+    public var postsMax = 65_536
+
+    public init() {}
+}

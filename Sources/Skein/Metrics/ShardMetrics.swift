@@ -1,0 +1,150 @@
+// What one shard counts. Each reason has its place in an enum, so that a new one cannot be counted
+// without a name in the metrics.
+
+/// Why something that was accepted, or offered, went nowhere.
+enum DropReason: Int, CaseIterable {
+    case slowConsumer, rateLimited, overload, staleCompletion, connectionGone, noDescriptors
+
+    var name: String {
+        switch self {
+        case .slowConsumer: "slow_consumer"
+        case .rateLimited: "rate_limited"
+        case .overload: "overload"
+        case .staleCompletion: "stale_completion"
+        case .connectionGone: "connection_gone"
+        case .noDescriptors: "no_descriptors"
+        }
+    }
+}
+
+enum HandshakeResult: Int, CaseIterable {
+    case accepted, malformed, notFound, notWebSocket, tooLarge, timeout, gone, unauthorized
+    case forbiddenOrigin, noSession, tooManyUser, tooManyAddress, tooManyNode, rateLimited
+    case overload, unavailable, health
+
+    var name: String {
+        switch self {
+        case .accepted: "accepted"
+        case .malformed: "malformed"
+        case .notFound: "not_found"
+        case .notWebSocket: "not_websocket"
+        case .tooLarge: "too_large"
+        case .timeout: "timeout"
+        case .gone: "gone"
+        case .unauthorized: "unauthorized"
+        case .forbiddenOrigin: "forbidden_origin"
+        case .noSession: "no_session"
+        case .tooManyUser: "too_many_user"
+        case .tooManyAddress: "too_many_address"
+        case .tooManyNode: "too_many_node"
+        case .rateLimited: "rate_limited"
+        case .overload: "overload"
+        case .unavailable: "unavailable"
+        case .health: "health"
+        }
+    }
+}
+
+/// Lives as long as the server; written by its shard only.
+struct ShardMetrics: ~Copyable, Sendable {
+    static let dialectsMax = 8
+    static let closeCodes: [UInt16] = [
+        1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011, 1012, 4008, 4401, 4403, 4429,
+    ]
+
+    let connections = CounterArray(dialectsMax)
+    let handshaking = Counter()
+    let users = Counter()
+    let messagesReceived = Counter()
+    let messagesSent = Counter()
+    let bytesReceived = Counter()
+    let bytesSent = Counter()
+    let deliveries = Counter()
+    let slowConsumers = Counter()
+    let malformed = Counter()
+    let sendQueueHighWater = Counter()
+    let drops = CounterArray(DropReason.allCases.count)
+    let handshakes = CounterArray(HandshakeResult.allCases.count)
+    /// By place in `closeCodes`; one more for all other codes.
+    let closes = CounterArray(closeCodes.count + 1)
+    let loopTurn = Histogram()
+    let sendBatch = Histogram()
+    // Drain
+    let told = Counter()
+    let moved = Counter()
+    let closedAtDeadline = Counter()
+    let eventsFlushed = Counter()
+    let eventsLeft = Counter()
+    let waves = Counter()
+    let open = Counter()
+    let isListening = Counter()
+
+    init() {}
+
+    func count(_ reason: DropReason, _ amount: UInt64 = 1) {
+        drops[reason.rawValue].add(amount)
+    }
+
+    func count(_ result: HandshakeResult) {
+        handshakes[result.rawValue].add()
+    }
+
+    func countClose(_ code: UInt16) {
+        closes[Self.closeCodes.firstIndex(of: code) ?? Self.closeCodes.count].add()
+    }
+
+    func snapshot(index: Int, dialects: [String]) -> ShardSnapshot {
+        var shard = ShardSnapshot()
+        shard.index = index
+        for (place, name) in dialects.enumerated() {
+            shard.connections[name] = Int(connections[place].count)
+        }
+        shard.handshaking = Int(handshaking.count)
+        shard.users = Int(users.count)
+        shard.messagesReceived = messagesReceived.count
+        shard.messagesSent = messagesSent.count
+        shard.bytesReceived = bytesReceived.count
+        shard.bytesSent = bytesSent.count
+        shard.deliveries = deliveries.count
+        shard.slowConsumers = slowConsumers.count
+        shard.malformed = malformed.count
+        shard.sendQueueHighWaterBytes = sendQueueHighWater.count
+        for reason in DropReason.allCases { shard.dropped[reason.name] = drops[reason.rawValue].count }
+        for result in HandshakeResult.allCases {
+            shard.handshakes[result.name] = handshakes[result.rawValue].count
+        }
+        for (place, code) in Self.closeCodes.enumerated() {
+            shard.closes[Int(code)] = closes[place].count
+        }
+        shard.closes[0] = closes[Self.closeCodes.count].count
+        shard.loopTurn = loopTurn.snapshot
+        shard.sendBatch = sendBatch.snapshot
+        return shard
+    }
+}
+
+/// A way to one shard's figures from any thread, without a reference count. The server makes it,
+/// and gives the memory back after every loop has ended.
+@safe
+struct Shared<Value: ~Copyable & Sendable>: @unchecked Sendable {
+    private let pointer: UnsafeMutablePointer<Value>
+
+    init(_ value: consuming Value) {
+        unsafe pointer = .allocate(capacity: 1)
+        unsafe pointer.initialize(to: value)
+    }
+
+    func destroy() {
+        unsafe pointer.deinitialize(count: 1)
+        unsafe pointer.deallocate()
+    }
+
+    @inline(__always)
+    var value: Value {
+        unsafeAddress { unsafe UnsafePointer(pointer) }
+    }
+
+    @inline(__always)
+    @unsafe
+    var address: UnsafePointer<Value> { unsafe UnsafePointer(pointer) }
+}

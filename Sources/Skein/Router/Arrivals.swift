@@ -1,0 +1,270 @@
+// Who is on this node: devices that come and go, the subscriptions that follow them, and the answers
+// that let a client be told that it is connected.
+
+internal import SkeinIO
+internal import SkeinWire
+
+extension RouterCore {
+    func arrived(_ reference: ConnectionReference, _ bytes: Bytes, _ flags: ArrivalFlags) {
+        var reader = RecordReader(bytes)
+        let id = reader.text()
+        let agent = reader.text()
+        let hash = UserHash.of(id)
+        if flags.contains(.again) {
+            if let user = state.users.find(id, hash: hash) { writeDevice(user, reference, agent) }
+            return
+        }
+        let user: UInt32
+        if let known = state.users.find(id, hash: hash) {
+            user = known
+        } else {
+            let record = RoutedUser(id: StoredUserID(copying: id), hash: hash)
+            guard let new = state.users.insert(record) else {
+                answer(reference, .unavailable)
+                return
+            }
+            user = new
+        }
+        state.users[user].deviceCount += 1
+        state.users[user].change &+= 1
+        let needsSession = flags.contains(.needsSession)
+        if needsSession && !state.links.presence.isReady {
+            answer(reference, .unavailable)
+            return
+        }
+        if !needsSession { writeDevice(user, reference, agent) }
+        hear(user)
+        if state.users[user].hearing == .yes || !state.links.subscribe.isReady, !needsSession {
+            answer(reference, .welcome)
+            return
+        }
+        let waiter = Waiter(
+            reference: reference, next: state.users[user].firstWaiter, user: user,
+            needsSession: needsSession, hasSession: false,
+            agent: needsSession ? OwnedText(copying: agent) : .none)
+        guard let place = state.waiters.insert(waiter) else {
+            answer(reference, .unavailable)
+            return
+        }
+        state.users[user].firstWaiter = place
+        if needsSession { askForSession(user, waiter: place) }
+    }
+
+    func left(_ reference: ConnectionReference, _ bytes: Bytes) {
+        var reader = RecordReader(bytes)
+        let id = reader.text()
+        guard let user = state.users.find(id, hash: UserHash.of(id)),
+            state.users[user].deviceCount > 0
+        else { return }
+        forgetWaiter(of: reference, user)
+        state.users[user].deviceCount -= 1
+        state.users[user].change &+= 1
+        eraseDevice(user, reference)
+        guard state.users[user].deviceCount == 0 else { return }
+        let generation = state.users.generation(of: user)
+        let change = state.users[user].change
+        state.quiet.append(
+            Delayed(
+                due: state.now.advanced(byMilliseconds: 5_000), user: user, generation: generation,
+                change: change))
+        state.leaving.append(
+            Delayed(
+                due: state.now.advanced(byMilliseconds: 10_000), user: user, generation: generation,
+                change: change))
+    }
+
+    func answer(_ reference: ConnectionReference, _ result: JoinResult) {
+        let memory = unsafe state.outbox.append(
+            to: reference.shard, kind: ShardRecord.joined.rawValue, flags: result.rawValue,
+            argument: reference.rawValue)
+        // Without room the handshake's own deadline ends it.
+        if unsafe memory == nil { metrics.overload.add() }
+    }
+
+    // MARK: Subscriptions
+
+    /// Asks for a user's channels unless that was done.
+    private func hear(_ user: UInt32) {
+        guard state.users[user].hearing == .no, state.links.subscribe.isReady else { return }
+        state.users[user].hearing = .asked
+        state.toSubscribe.append(user)
+    }
+
+    static var usersPerSubscribe: Int { 256 }
+
+    /// SUBSCRIBE for all who wait, up to 512 channels in one command.
+    func flushSubscribes() {
+        guard state.links.subscribe.isReady else { return }
+        while !state.toSubscribe.isEmpty, state.links.subscribe.filling.count < Self.fillBytesMax {
+            let count = min(state.toSubscribe.count, Self.usersPerSubscribe)
+            state.links.subscribe.filling.write(room: 64) { writer in
+                RESPCommand.writeArray(1 + 2 * count, into: &writer)
+                writer.appendBulk("SUBSCRIBE")
+            }
+            for _ in 0..<count {
+                guard let user = state.toSubscribe.popFirst() else { break }
+                let id = state.users.id(of: user)
+                state.links.subscribe.filling.write(room: 2 * (id.count + 48)) { writer in
+                    writer.appendBulk("user:", id)
+                    writer.appendBulk("chat:user:", id)
+                }
+            }
+            state.unacknowledgedSubscribes += count
+        }
+    }
+
+    /// Redis hears a channel for us. `chat:user:` is asked for last, so with it a user is complete.
+    func subscribed(_ channel: Bytes) {
+        metrics.subscriptions.add()
+        guard let id = channel.dropping("chat:user:") else { return }
+        state.unacknowledgedSubscribes = max(0, state.unacknowledgedSubscribes - 1)
+        guard let user = state.users.find(id, hash: UserHash.of(id)) else { return }
+        state.users[user].hearing = .yes
+        serveWaiters(of: user)
+    }
+
+    func unsubscribed(_ channel: Bytes) { metrics.subscriptions.subtract() }
+
+    /// After a new connection: everyone again.
+    func subscribeEveryone() {
+        state.toSubscribe.removeAll()
+        state.unacknowledgedSubscribes = 0
+        metrics.subscriptions.set(0)
+        for user in 0..<UInt32(state.users.highWater) where state.users.isLive(user) {
+            state.users[user].hearing = .asked
+            state.toSubscribe.append(user)
+        }
+    }
+
+    /// The subscribing link is gone: nobody is heard, and nobody waits for it.
+    func hearNobody() {
+        state.toSubscribe.removeAll()
+        state.unacknowledgedSubscribes = 0
+        for user in 0..<UInt32(state.users.highWater) where state.users.isLive(user) {
+            state.users[user].hearing = .no
+            serveWaiters(of: user)
+        }
+    }
+
+    // MARK: Waiters
+
+    private func isServed(_ waiter: Waiter) -> Bool {
+        guard !waiter.needsSession || waiter.hasSession else { return false }
+        return state.users[waiter.user].hearing == .yes || !state.links.subscribe.isReady
+    }
+
+    func serveWaiters(of user: UInt32) {
+        var kept = ConnectionRecord.none
+        var place = state.users[user].firstWaiter
+        while place != ConnectionRecord.none {
+            let waiter = state.waiters[place]
+            if isServed(waiter) {
+                answer(waiter.reference, .welcome)
+                removeWaiter(place)
+            } else {
+                state.waiters[place].next = kept
+                kept = place
+            }
+            place = waiter.next
+        }
+        state.users[user].firstWaiter = kept
+    }
+
+    func endWaiter(_ place: UInt32, _ result: JoinResult) {
+        let waiter = state.waiters[place]
+        forgetWaiter(of: waiter.reference, waiter.user)
+        answer(waiter.reference, result)
+    }
+
+    private func forgetWaiter(of reference: ConnectionReference, _ user: UInt32) {
+        var previous = ConnectionRecord.none
+        var place = state.users[user].firstWaiter
+        while place != ConnectionRecord.none {
+            let waiter = state.waiters[place]
+            if waiter.reference == reference {
+                if previous == ConnectionRecord.none {
+                    state.users[user].firstWaiter = waiter.next
+                } else {
+                    state.waiters[previous].next = waiter.next
+                }
+                removeWaiter(place)
+                return
+            }
+            previous = place
+            place = waiter.next
+        }
+    }
+
+    private func removeWaiter(_ place: UInt32) {
+        state.waiters[place].agent.free()
+        state.waiters.remove(place)
+    }
+
+    // MARK: Departures
+
+    func runDelayed() {
+        while !state.quiet.isEmpty, state.quiet[0].due <= state.now {
+            guard let step = state.quiet.popFirst(), stillHolds(step) else { continue }
+            endPresence(step.user)
+        }
+        while !state.leaving.isEmpty, state.leaving[0].due <= state.now {
+            guard let step = state.leaving.popFirst(), stillHolds(step) else { continue }
+            forget(step.user)
+        }
+    }
+
+    private func stillHolds(_ step: Delayed) -> Bool {
+        state.users.isLive(step.user, generation: step.generation)
+            && state.users[step.user].change == step.change && state.users[step.user].deviceCount == 0
+    }
+
+    private func forget(_ user: UInt32) {
+        // A SUBSCRIBE that is still out would name a user who is gone.
+        guard state.users[user].hearing != .asked else {
+            state.leaving.append(
+                Delayed(
+                    due: state.now.advanced(byMilliseconds: 10_000), user: user,
+                    generation: state.users.generation(of: user), change: state.users[user].change))
+            return
+        }
+        if state.users[user].hearing == .yes, state.links.subscribe.isReady {
+            let id = state.users.id(of: user)
+            state.links.subscribe.filling.write(room: 2 * id.count + 128) { writer in
+                RESPCommand.writeArray(3, into: &writer)
+                writer.appendBulk("UNSUBSCRIBE")
+                writer.appendBulk("user:", id)
+                writer.appendBulk("chat:user:", id)
+            }
+        }
+        state.users.remove(user)
+    }
+}
+
+extension ByteWriter {
+    /// `$n` and a bulk string of two parts.
+    mutating func appendBulk(_ prefix: StaticString, _ id: Bytes) {
+        append(UInt8(ascii: "$"))
+        appendDecimal(prefix.utf8CodeUnitCount + id.count)
+        append("\r\n")
+        append(prefix)
+        append(id)
+        append("\r\n")
+    }
+
+    mutating func appendBulk(_ text: StaticString) { appendBulk(text, .empty) }
+
+    mutating func appendBulk(_ bytes: Bytes) { appendBulk("", bytes) }
+
+    mutating func appendBulk(decimal: Int64) {
+        ByteWriter.withTemporary(capacity: 24) { text in
+            text.appendDecimal(Int(decimal))
+            text.withWritten { span in
+                append(UInt8(ascii: "$"))
+                appendDecimal(span.count)
+                append("\r\n")
+                append(span)
+                append("\r\n")
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+// Events on their way out: into the journal, to Redis, and back. While Redis answers, everything
+// targeted goes through it, so that one order holds for every device; when it falls silent, this
+// node's own devices are served at once, and numbers see to it that nobody gets an event twice.
+
+internal import SkeinIO
+internal import SkeinWire
+
+extension RouterCore {
+    /// An event for one user, from a shard or from the library.
+    func publish(_ record: Bytes) {
+        let event = EventView(record: record)
+        guard state.redis != nil else {
+            deliver(event)
+            return
+        }
+        var isLocalUser = false
+        if let user = state.users.find(event.user, hash: event.userHash) {
+            isLocalUser = state.users[user].deviceCount > 0
+        }
+        guard let sequence = state.journal.append(
+            record, isLocal: isLocalUser, at: state.now.nanoseconds)
+        else {
+            journalIsFull(event)
+            return
+        }
+        if state.isLocal {
+            state.localSequence = sequence
+            if isLocalUser {
+                metrics.deliveredLocally.add()
+                deliver(event)
+            }
+        }
+    }
+
+    /// Nothing more can wait for Redis. This node's devices are served, and the sender is told that
+    /// the others' were not.
+    private func journalIsFull(_ event: EventView) {
+        metrics.queueFull.add()
+        stopWaiting("the queue for it is full")
+        deliver(event)
+        guard event.origin != .none else { return }
+        let request = event.requestID
+        guard let memory = unsafe state.outbox.append(
+            to: event.origin.shard, kind: ShardRecord.publishFailed.rawValue,
+            argument: event.origin.rawValue, payloadBytes: request.count)
+        else { return }
+        unsafe request.copy(to: memory)
+    }
+
+    /// Moves events from the journal to the link, as many as it takes at once.
+    func fillPublishLink() {
+        guard state.links.publish.isReady else { return }
+        while state.sentSequence + 1 < state.journal.nextSequence,
+            state.links.publish.filling.count < Self.fillBytesMax
+        {
+            state.sentSequence = max(state.sentSequence, state.journal.firstSequence - 1) + 1
+            write(state.sentSequence)
+            metrics.published.add()
+        }
+    }
+
+    static var fillBytesMax: Int { 262_144 }
+
+    private func write(_ sequence: UInt64) {
+        let event = EventView(record: state.journal.record(sequence))
+        state.json.clear()
+        EnvelopeShape.relay.write(event, requestID: true, into: &state.json.writer)
+        // The envelope's closing brace makes way for where this event came from.
+        state.json.writer.truncate(to: state.json.writer.count - 1)
+        state.json.writer.append(",\"via\":\"")
+        state.json.writer.appendHex(state.node)
+        state.json.writer.append(UInt8(ascii: "-"))
+        state.json.writer.appendHex(event.origin.rawValue)
+        state.json.writer.append(UInt8(ascii: "-"))
+        state.json.writer.appendHex(sequence)
+        if event.flags.contains(.exceptOrigin) { state.json.writer.append("-others") }
+        state.json.writer.append("\"}")
+        state.channel.clear()
+        state.channel.writer.append("user:")
+        state.channel.writer.append(event.user)
+        let channel = state.channel.bytes
+        let payload = state.json.bytes
+        let room = RESPCommand.publishBytes(channelBytes: channel.count, payloadBytes: payload.count)
+        state.links.publish.command(Awaited(kind: .publish), room: room) { writer in
+            unsafe RESPCommand.writePublish(
+                channel: channel.buffer.span, payload: payload.buffer.span, into: &writer)
+        }
+    }
+
+    /// Redis has taken the oldest event that it had not answered for.
+    @inline(__always)
+    func acknowledged() {
+        state.acknowledgedSequence += 1
+        releaseJournal()
+    }
+
+    func releaseJournal() {
+        while state.journal.count > 0 {
+            let first = state.journal.firstSequence
+            guard first <= state.acknowledgedSequence else { return }
+            let entry = state.journal.entry(first)
+            guard !entry.isLocal || first <= state.heardSequence || first <= state.localSequence
+            else { return }
+            state.journal.removeFirst()
+        }
+    }
+
+    /// One of this node's own events came back.
+    ///
+    /// - Returns: false when its devices here have it already.
+    @inline(__always)
+    func heardOwn(_ sequence: UInt64) -> Bool {
+        guard sequence > state.heardSequence else { return false }
+        state.heardSequence = sequence
+        metrics.heard.add()
+        if sequence >= state.journal.firstSequence, sequence < state.journal.nextSequence {
+            let accepted = state.journal.entry(sequence).acceptedAt
+            metrics.publishLatency.record(state.now.nanoseconds - accepted)
+        }
+        releaseJournal()
+        return sequence > state.localSequence
+    }
+
+    /// One of another node's events came. Those of one node come in the order of their numbers;
+    /// after a reconnect it may say some again.
+    @inline(__always)
+    func heardOther(_ node: UInt64, _ sequence: UInt64) -> Bool {
+        for index in 0..<state.heardNodes.count where state.heardNodes[index].node == node {
+            state.heardNodes[index].at = state.now
+            guard sequence > state.heardNodes[index].sequence else { return false }
+            state.heardNodes[index].sequence = sequence
+            return true
+        }
+        let heard = HeardNode(node: node, sequence: sequence, at: state.now)
+        if state.heardNodes.count < Self.heardNodesMax {
+            state.heardNodes.append(heard)
+        } else {
+            // The node that was silent longest has most likely gone.
+            var oldest = 0
+            for index in 0..<state.heardNodes.count
+            where state.heardNodes[index].at < state.heardNodes[oldest].at { oldest = index }
+            state.heardNodes[oldest] = heard
+        }
+        return true
+    }
+
+    static var heardNodesMax: Int { 1_024 }
+
+    /// Redis is silent: what waits for its echo is delivered here now, and so is what follows.
+    func stopWaiting(_ why: String) {
+        guard !state.isLocal else { return }
+        state.isLocal = true
+        var sequence = max(state.heardSequence, state.localSequence) + 1
+        sequence = max(sequence, state.journal.firstSequence)
+        var count: UInt64 = 0
+        while sequence < state.journal.nextSequence {
+            if state.journal.entry(sequence).isLocal {
+                deliver(EventView(record: state.journal.record(sequence)))
+                count += 1
+            }
+            sequence += 1
+        }
+        state.localSequence = max(state.localSequence, state.journal.nextSequence - 1)
+        metrics.deliveredLocally.add(count)
+        releaseJournal()
+        log(.warning, "Redis is not waited for: \(why). This node's devices are served directly.",
+            [("delivered", "\(count)")])
+    }
+
+    /// Redis is heard again, and close behind: from the next event on, its order holds.
+    func waitAgainIfPossible() {
+        guard state.isLocal, state.wasUp, state.toSubscribe.isEmpty,
+            state.unacknowledgedSubscribes == 0,
+            state.journal.nextSequence - 1 - min(state.acknowledgedSequence, state.journal.nextSequence - 1)
+                < 256
+        else { return }
+        state.isLocal = false
+        log(.info, "events go through Redis")
+    }
+
+    /// Whether the oldest event that should have come back is overdue.
+    func checkStall() {
+        guard !state.isLocal else { return }
+        var sequence = max(state.heardSequence, state.localSequence) + 1
+        sequence = max(sequence, state.journal.firstSequence)
+        while sequence < state.journal.nextSequence {
+            let entry = state.journal.entry(sequence)
+            let age = state.now.nanoseconds - entry.acceptedAt
+            guard age > state.limits.backplaneStall.nanoseconds else { return }
+            if entry.isLocal {
+                stopWaiting("an event did not come back for \(age / 1_000_000) ms")
+                return
+            }
+            sequence += 1
+        }
+    }
+}

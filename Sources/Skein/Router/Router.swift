@@ -1,0 +1,102 @@
+// The thread between the shards and the backplane, as a machine. It knows which users are on this
+// node and hears their channels; it gives every targeted event its one order. Its work for a message
+// is per shard and never per connection.
+
+internal import SkeinIO
+internal import SkeinWire
+
+struct Router: Machine, ~Copyable {
+    let core: RouterCore
+
+    init(_ state: consuming RouterState) { core = RouterCore(state) }
+
+    deinit { core.destroy() }
+
+    mutating func handle(
+        _ completions: Span<Completion>, at now: Instant, into submissions: inout SubmissionQueue
+    ) {
+        core.begin(now)
+        for index in completions.indices { core.handle(completions[index]) }
+    }
+
+    mutating func handle(
+        _ parcel: borrowing Parcel, at now: Instant, into submissions: inout SubmissionQueue
+    ) {
+        core.begin(now)
+        let core = core
+        parcel.forEachRecord { record in core.handle(record) }
+    }
+
+    mutating func endTurn(at now: Instant, into submissions: inout SubmissionQueue) {
+        core.begin(now)
+        core.runTimers()
+        core.flushLinks()
+        for index in 0..<core.state.pending.count { submissions.append(core.state.pending[index]) }
+        core.state.pending.removeAll()
+        core.state.outbox.flush()
+        core.publishGauges()
+        core.metrics.loopTurn.record(Instant.now().nanoseconds(since: core.state.turnStart))
+        core.state.turnStart = Instant(nanoseconds: 0)
+    }
+
+    mutating func submitted() {}
+
+    var deadline: Instant? { core.nextTimer() }
+
+    var isFinished: Bool { core.state.isFinished }
+}
+
+extension RouterCore {
+    @inline(__always)
+    func begin(_ now: Instant) {
+        guard state.turnStart.nanoseconds == 0 else { return }
+        state.turnStart = now
+        state.now = now
+        let wall = WallClock.millisecondsSince1970()
+        guard wall != state.wallMilliseconds else { return }
+        state.wallMilliseconds = wall
+        state.timestamp.clear()
+        state.timestamp.writer.appendTimestamp(millisecondsSince1970: wall)
+    }
+
+    @inline(__always)
+    func handle(_ record: ParcelRecord) {
+        let bytes = unsafe Bytes(record.bytes, count: record.count)
+        let reference = ConnectionReference(rawValue: record.argument)
+        switch RouterRecord(rawValue: record.kind) {
+        case .publish: publish(bytes)
+        case .arrive: arrived(reference, bytes, ArrivalFlags(rawValue: record.flags))
+        case .leave: left(reference, bytes)
+        case .task: LoopTask<RouterCore>.run(record.argument, self)
+        case nil: preconditionFailure("the router was sent a record it does not know")
+        }
+    }
+
+    /// Hands an event to the shard where its user lives, or to all.
+    @inline(__always)
+    func deliver(_ event: EventView) {
+        if event.user.isEmpty {
+            for shard in 0..<state.shared.shardCount {
+                forward(event, to: shard, ShardRecord.broadcast.rawValue)
+            }
+            return
+        }
+        forward(event, to: state.shared.home(of: event.userHash), ShardRecord.deliver.rawValue)
+    }
+
+    @inline(__always)
+    private func forward(_ event: EventView, to shard: Int, _ kind: UInt16) {
+        guard let memory = unsafe state.outbox.append(
+            to: shard, kind: kind, payloadBytes: event.recordBytes)
+        else {
+            metrics.overload.add()
+            return
+        }
+        unsafe event.store(to: memory)
+    }
+
+    func publishGauges() {
+        metrics.queuedCommands.set(UInt64(state.journal.count))
+        metrics.queuedBytes.set(UInt64(state.journal.bytes))
+    }
+}

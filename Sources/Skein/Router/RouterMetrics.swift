@@ -1,0 +1,37 @@
+// What the router counts; written by it, read by anyone.
+
+internal import Synchronization
+
+struct RouterMetrics: ~Copyable, Sendable {
+    let state = Counter()
+    let published = Counter()
+    let heard = Counter()
+    let malformed = Counter()
+    let reconnects = Counter()
+    let queuedCommands = Counter()
+    let queuedBytes = Counter()
+    let subscriptions = Counter()
+    /// Nanoseconds of the monotonic clock when the canary was last heard.
+    let canaryHeard = Counter()
+    /// Events that a full queue kept from other nodes.
+    let queueFull = Counter()
+    /// Events that no shard had room for.
+    let overload = Counter()
+    /// Events that were delivered here without waiting for Redis.
+    let deliveredLocally = Counter()
+    /// Echoes of those, and repeats of other nodes', that were recognised and left out.
+    let duplicates = Counter()
+    let publishLatency = Histogram()
+    let loopTurn = Histogram()
+
+    static let states: [BackplaneState] = [.memory, .connecting, .up, .degraded]
+
+    func set(_ new: BackplaneState) { state.set(UInt64(Self.states.firstIndex(of: new)!)) }
+}
+
+/// Why the backplane is not up, for health and readiness. Changes a few times a day.
+final class BackplaneReason: Sendable {
+    private let text = Mutex<String?>(nil)
+    func set(_ new: String?) { text.withLock { $0 = new } }
+    var current: String? { text.withLock { $0 } }
+}

@@ -1,0 +1,220 @@
+// All that the router owns, behind one pointer made on its thread: who is on this node, the links to
+// Redis, and the journal of what is under way between the two.
+
+internal import SkeinIO
+internal import SkeinWire
+
+/// A user with a device on this node, or one that left a moment ago.
+struct RoutedUser: UserKeyed {
+    enum Hearing: UInt8 {
+        /// Nobody has asked Redis yet.
+        case no
+        /// SUBSCRIBE is out.
+        case asked
+        case yes
+    }
+    var id: StoredUserID
+    var hash: UInt64
+    var deviceCount: UInt32 = 0
+    var hearing = Hearing.no
+    /// Devices that wait for an answer; a list through the waiters.
+    var firstWaiter: UInt32 = ConnectionRecord.none
+    /// Grows with each arrival and departure, so that a delayed step sees whether it still holds.
+    var change: UInt32 = 0
+    var isPresent = false
+}
+
+/// A device that may not be told yet that it is connected.
+struct Waiter: BitwiseCopyable {
+    var reference: ConnectionReference
+    var next: UInt32
+    var user: UInt32
+    var needsSession: Bool
+    var hasSession: Bool
+    /// What presence will say of the device once its session is known.
+    var agent: OwnedText
+}
+
+/// A step that follows a departure unless somebody came back.
+struct Delayed: BitwiseCopyable {
+    var due: Instant
+    var user: UInt32
+    var generation: UInt32
+    var change: UInt32
+}
+
+/// Up to where another node's events have been heard.
+struct HeardNode: BitwiseCopyable {
+    var node: UInt64
+    var sequence: UInt64
+    var at: Instant
+}
+
+@safe
+struct RouterState: ~Copyable {
+    let shared: ServerShared
+    let limits: Limits
+    let metrics: Shared<RouterMetrics>
+    let reason: BackplaneReason
+    let buffers: BufferPool
+    let redis: RedisAddress?
+    /// Where Redis is; looked up before the loop starts and again by a thread after failures.
+    let resolver: AddressResolver
+    let prefix: String
+    /// This node in `via`, as 64 bits.
+    let node: UInt64
+    let canaryChannel: [UInt8]
+    let commandChannel: [UInt8]
+
+    var users: UserTable<RoutedUser>
+    var waiters: Slab<Waiter>
+    var outbox: Outbox
+    var links: InlineLinks
+    var journal: Journal
+    var pending = RawList<Submission>()
+    let socketAddress: UnsafeMutableRawPointer
+
+    // Numbers of the journal: what Redis was sent, has acknowledged, and gave back; and up to where
+    // this node's devices were served without waiting for it.
+    var sentSequence: UInt64 = 0
+    var acknowledgedSequence: UInt64 = 0
+    var heardSequence: UInt64 = 0
+    var localSequence: UInt64 = 0
+    /// Redis is not to be waited for: this node's devices are served at once.
+    var isLocal = true
+    var heardNodes = RawList<HeardNode>()
+
+    var toSubscribe = RawQueue<UInt32>()
+    var unacknowledgedSubscribes = 0
+    var quiet = RawQueue<Delayed>()
+    var leaving = RawQueue<Delayed>()
+    var canaryDue = Instant(nanoseconds: 0)
+    var canaryHeard: Instant?
+    var canaryAsked: Instant?
+    var stallDue = Instant(nanoseconds: 0)
+    var renewDue = Instant(nanoseconds: 0)
+    var renewCursor: UInt32 = 0
+    var pollDue = Instant(nanoseconds: 0)
+    var pollCursor: UInt32 = 0
+    var wasUp = false
+
+    var envelope = MemberTable()
+    var inner = MemberTable()
+    var json: Scratch
+    var channel = Scratch(capacity: 2_048)
+    var timestamp = Scratch(capacity: 32)
+
+    var now: Instant
+    var wallMilliseconds: Int64 = 0
+    var turnStart = Instant(nanoseconds: 0)
+    var finishBy: Instant?
+    var isFinished = false
+}
+
+/// The three links in place.
+struct InlineLinks: ~Copyable {
+    var publish: RedisLink
+    var subscribe: RedisLink
+    var presence: RedisLink
+
+    subscript(role: RedisLink.Role) -> RedisLink {
+        _read {
+            switch role {
+            case .publish: yield publish
+            case .subscribe: yield subscribe
+            case .presence: yield presence
+            }
+        }
+        _modify {
+            switch role {
+            case .publish: yield &publish
+            case .subscribe: yield &subscribe
+            case .presence: yield &presence
+            }
+        }
+    }
+}
+
+@safe
+struct RouterCore {
+    private let pointer: UnsafeMutablePointer<RouterState>
+
+    init(_ state: consuming RouterState) {
+        unsafe pointer = .allocate(capacity: 1)
+        unsafe pointer.initialize(to: state)
+    }
+
+    func destroy() {
+        unsafe state.socketAddress.deallocate()
+        unsafe pointer.deinitialize(count: 1)
+        unsafe pointer.deallocate()
+    }
+
+    @inline(__always)
+    var state: RouterState {
+        unsafeAddress { unsafe UnsafePointer(pointer) }
+        nonmutating unsafeMutableAddress { unsafe pointer }
+    }
+
+    @inline(__always)
+    var metrics: RouterMetrics {
+        unsafeAddress { unsafe state.metrics.address }
+    }
+
+    func log(_ level: LogEvent.Level, _ message: String, _ fields: [(String, String)] = []) {
+        state.shared.log(LogEvent(level: level, message: message, fields: [("part", "router")] + fields))
+    }
+}
+
+extension RouterState {
+    init(
+        shared: ServerShared, configuration: ServerConfiguration, metrics: Shared<RouterMetrics>,
+        reason: BackplaneReason, buffers: BufferPool, node: UInt64
+    ) {
+        let limits = configuration.limits
+        var redis: RedisAddress?
+        if case .redis(let address) = configuration.backplane { redis = address }
+        // Database 0 can be another; the rest keep their distance from nothing, as their users know them.
+        let links = InlineLinks(
+            publish: RedisLink(role: .publish, database: 1),
+            subscribe: RedisLink(role: .subscribe, database: 1),
+            presence: RedisLink(role: .presence, database: 4))
+        unsafe self.init(
+            shared: shared, limits: limits, metrics: metrics, reason: reason, buffers: buffers,
+            redis: redis,
+            resolver: AddressResolver(redis?.endpoint ?? .unix(path: "/nonexistent")),
+            prefix: configuration.redisPrefix, node: node,
+            canaryChannel: Array("\(configuration.redisPrefix)canary:\(shared.nodeID)".utf8),
+            commandChannel: Array("\(configuration.redisPrefix)commands".utf8),
+            users: UserTable(usersMax: 1 << 20), waiters: Slab(maxSlots: 1 << 20),
+            outbox: Outbox(targets: shared.shardInboxes, pool: ParcelPool(parcelsMax: limits.parcelsMax)),
+            links: links,
+            journal: Journal(
+                countMax: limits.backplaneQueueCommandsMax, bytesMax: limits.backplaneQueueBytesMax),
+            socketAddress: .allocate(byteCount: 512, alignment: 8),
+            json: Scratch(capacity: limits.messageBytesMax * 2 + 32_768), now: .now())
+    }
+}
+
+extension RouterCore {
+    /// Tells the other nodes to close a user's connections. Best effort: it is not kept for later.
+    func publishDisconnect(_ user: UserID, code: UInt16, reason: String) {
+        guard state.redis != nil, state.links.publish.isReady else { return }
+        state.json.clear()
+        state.json.writer.append("{\"command\":\"disconnect\",\"userId\":")
+        user.withBytes { state.json.writer.appendJSONString($0) }
+        state.json.writer.append(",\"code\":")
+        state.json.writer.appendDecimal(Int(code))
+        state.json.writer.append(",\"reason\":")
+        var reason = String(reason.prefix(120))
+        reason.withUTF8 { unsafe state.json.writer.appendJSONString($0.span) }
+        state.json.writer.append(UInt8(ascii: "}"))
+        let payload = state.json.bytes
+        state.links.publish.command(Awaited(kind: .canary), room: payload.count + 512) { writer in
+            RESPCommand.writeArray(3, into: &writer)
+            writer.appendBulk("PUBLISH")
+            RESPCommand.writeBulk(state.commandChannel.span, into: &writer)
+            writer.appendBulk(payload)
+        }
+    }
+}

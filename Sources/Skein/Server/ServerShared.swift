@@ -1,0 +1,58 @@
+// What the threads of one server have in common: constants, a few counters that several threads
+// count, and the ways to one another's inboxes. Nothing here is on the path of a message.
+
+internal import SkeinIO
+internal import Synchronization
+
+final class ServerShared: Sendable {
+    let nodeID: String
+    let version: String
+    let shardCount: Int
+    let sessionRequired: Bool
+    let allowedOrigins: [String]
+    let shardInboxes: [Inbox]
+    let routerInbox: Inbox
+    let addresses: AddressTable
+    let log: @Sendable (LogEvent) -> Void
+    private let authentication: AuthenticationGate
+    private let connectionCount = Atomic<Int>(0)
+    let health: @Sendable () -> String
+
+    /// The router's place in every shard's outbox: behind the shards.
+    var routerIndex: Int { shardCount }
+
+    init(
+        _ configuration: ServerConfiguration, nodeID: String, shardCount: Int,
+        authenticator: any Authenticator, log: @escaping @Sendable (LogEvent) -> Void,
+        health: @escaping @Sendable () -> String
+    ) {
+        self.nodeID = nodeID
+        version = configuration.version
+        self.shardCount = shardCount
+        sessionRequired = configuration.sessionRequired
+        allowedOrigins = configuration.allowedOrigins
+        let postsMax = configuration.limits.postsMax
+        shardInboxes = (0..<shardCount).map { _ in Inbox(postsMax: postsMax) }
+        routerInbox = Inbox(postsMax: postsMax)
+        addresses = AddressTable()
+        self.log = log
+        self.health = health
+        authentication = AuthenticationGate(authenticator, inboxes: shardInboxes)
+    }
+
+    func home(of hash: UInt64) -> Int { Int(hash % UInt64(shardCount)) }
+
+    func authenticate(_ token: String, for reference: ConnectionReference) -> Bool {
+        authentication.ask(token, for: reference)
+    }
+
+    func healthText() -> String { health() }
+
+    /// - Returns: whether there is room for one more; it is counted either way.
+    func connectionCame(max: Int) -> Bool {
+        let count = connectionCount.add(1, ordering: .relaxed).newValue
+        return max == 0 || count <= max
+    }
+
+    func connectionLeft() { connectionCount.subtract(1, ordering: .relaxed) }
+}

@@ -1,0 +1,140 @@
+// An event at the shard where its user lives, to each of the user's devices: spliced into a frame
+// once for each dialect that is there, however many devices speak it.
+
+internal import SkeinIO
+internal import SkeinWire
+
+/// The frames of one event, by dialect; empty until the first device that wants it.
+private struct FrameCache {
+    private var addresses: InlineArray<8, UInt> = InlineArray(repeating: 0)
+    private var counts: InlineArray<8, UInt32> = InlineArray(repeating: 0)
+
+    @inline(__always)
+    subscript(dialect: UInt8) -> Bytes? {
+        get {
+            guard let base = unsafe UnsafePointer<UInt8>(bitPattern: addresses[Int(dialect)]) else {
+                return nil
+            }
+            return unsafe Bytes(base, count: Int(counts[Int(dialect)]))
+        }
+        set {
+            addresses[Int(dialect)] = unsafe UInt(bitPattern: newValue?.base)
+            counts[Int(dialect)] = UInt32(newValue?.count ?? 0)
+        }
+    }
+}
+
+extension ShardCore {
+    /// To every device of one user, in the order of acceptance.
+    func deliver(_ event: EventView) {
+        guard let user = state.users.find(event.user, hash: event.userHash) else { return }
+        var frames = FrameCache()
+        var slot = state.users[user].firstDevice
+        while slot != ConnectionRecord.none {
+            let next = state.connections[slot].nextDevice
+            deliver(event, to: slot, &frames)
+            slot = next
+        }
+    }
+
+    /// To every open connection.
+    func broadcast(_ event: EventView) {
+        var frames = FrameCache()
+        for slot in 0..<UInt32(truncatingIfNeeded: state.connections.highWater)
+        where state.connections.isLive(slot) {
+            // A connection without a user takes no events: it is there for its own echo.
+            guard state.connections[slot].user != ConnectionRecord.none else { continue }
+            deliver(event, to: slot, &frames)
+        }
+    }
+
+    @inline(__always)
+    private func deliver(_ event: EventView, to slot: UInt32, _ frames: inout FrameCache) {
+        let record = unsafe state.connections.pointer(to: slot)
+        guard unsafe record.pointee.state == .open else { return }
+        let dialect = unsafe record.pointee.dialect
+        metrics.deliveries.add()
+        if event.origin != .none && event.origin == reference(slot) {
+            guard !event.flags.contains(.exceptOrigin) else { return }
+            // Only the connection that asked gets its request's ID back.
+            if !event.requestID.isEmpty {
+                enqueue(slot, frame(event, dialect, requestID: true))
+                return
+            }
+        }
+        if let frame = frames[dialect] {
+            enqueue(slot, frame)
+            return
+        }
+        let frame = frame(event, dialect, requestID: event.origin == .none)
+        frames[dialect] = frame
+        enqueue(slot, frame)
+    }
+
+    /// Encodes an event for a dialect into this turn's arena.
+    @inline(__always)
+    func frame(_ event: EventView, _ dialect: UInt8, requestID: Bool) -> Bytes {
+        let shape = state.dialects.shape(dialect)
+        let room = FrameEncoder.maxHeaderBytes + shape.bytesMax(for: event)
+        let memory = unsafe state.arena.allocate(room)
+        var writer = unsafe ByteWriter(unsafe: memory, capacity: room)
+        let mark = FrameEncoder.reserve(in: &writer)
+        shape.write(event, requestID: requestID, into: &writer)
+        let start = FrameEncoder.seal(.text, reservedAt: mark, in: &writer)
+        state.arena.trim(room - writer.count)
+        return unsafe Bytes(memory + start, count: writer.count - start)
+    }
+
+    /// Sends an event to where its user is: here, to another shard, or into the one order that the
+    /// backplane gives to all nodes.
+    ///
+    /// - Returns: false when there is no room on the way: nothing was accepted.
+    @inline(__always)
+    func publish(_ event: EventView) -> Bool {
+        if state.usesBackplane {
+            return forward(event, to: state.shared.routerIndex, RouterRecord.publish.rawValue)
+        }
+        let home = state.home(of: event.userHash)
+        if home == state.index {
+            deliver(event)
+            return true
+        }
+        return forward(event, to: home, ShardRecord.deliver.rawValue)
+    }
+
+    private func forward(_ event: EventView, to target: Int, _ kind: UInt16) -> Bool {
+        guard let memory = unsafe state.outbox.append(
+            to: target, kind: kind, payloadBytes: event.recordBytes)
+        else {
+            metrics.count(.overload)
+            return false
+        }
+        unsafe event.store(to: memory)
+        return true
+    }
+
+    /// Closes every connection of a user, here.
+    func disconnectUser(_ bytes: Bytes) {
+        var reader = RecordReader(bytes)
+        let code = reader.number(UInt16.self)
+        let id = reader.text()
+        let reason = reader.text()
+        disconnectUser(id, code: code, reason: reason)
+    }
+
+    @discardableResult
+    func disconnectUser(_ id: Bytes, code: UInt16, reason: Bytes) -> Int {
+        guard let user = state.users.find(id, hash: UserHash.of(id)) else { return 0 }
+        var closed = 0
+        var slot = state.users[user].firstDevice
+        while slot != ConnectionRecord.none {
+            let next = state.connections[slot].nextDevice
+            if state.connections[slot].state == .open {
+                close(slot, code: code, reason: reason)
+                closed += 1
+            }
+            slot = next
+        }
+        return closed
+    }
+}

@@ -1,0 +1,144 @@
+// Leaving on purpose, on one shard: clients are told to go elsewhere in waves, each behind what is
+// queued for it, with a hint when to come back that spreads them; at the deadline the rest is closed.
+
+internal import SkeinIO
+internal import SkeinWire
+
+struct ShardDrain {
+    let plan: DrainPlan
+    let started: Instant
+    /// When the listener closes and the first wave goes.
+    let wavesBegin: Instant
+    /// Waves are over by four fifths of the deadline.
+    let wavesEnd: Instant
+    let deadline: Instant
+    var isListening = true
+    var nextWave: Instant
+    /// Where the next wave goes on.
+    var cursor: UInt32 = 0
+    var isPastDeadline = false
+
+    init(_ plan: DrainPlan, now: Instant) {
+        self.plan = plan
+        started = now
+        wavesBegin = now.advanced(by: plan.preStop)
+        let span = plan.deadline.nanoseconds
+        wavesEnd = wavesBegin.advanced(byNanoseconds: span / 5 * 4)
+        deadline = wavesBegin.advanced(byNanoseconds: span)
+        nextWave = wavesBegin
+    }
+
+    var nextStep: Instant { isPastDeadline ? deadline.advanced(byMilliseconds: 2_000) : min(nextWave, deadline) }
+}
+
+extension ShardCore {
+    func startDrain(_ plan: DrainPlan) {
+        guard state.drain == nil else { return }
+        state.drain = ShardDrain(plan, now: state.now)
+    }
+
+    /// - Returns: false once the listener is closed: then there is no way back.
+    func cancelDrain() -> Bool {
+        guard let drain = state.drain else { return true }
+        guard drain.isListening else { return false }
+        state.drain = nil
+        return true
+    }
+
+    func continueDrain() {
+        guard var drain = state.drain else { return }
+        if drain.isListening && state.now >= drain.wavesBegin {
+            drain.isListening = false
+            stopListening()
+        }
+        if !drain.isListening {
+            if state.now >= drain.deadline && !drain.isPastDeadline {
+                drain.isPastDeadline = true
+                closeRemaining()
+            } else if !drain.isPastDeadline && state.now >= drain.nextWave {
+                wave(&drain)
+            } else if drain.isPastDeadline && state.now >= drain.deadline.advanced(byMilliseconds: 2_000) {
+                dropRemaining()
+            }
+        }
+        state.drain = drain
+        if !drain.isListening && state.connections.count == 0 { state.isFinished = true }
+    }
+
+    /// Tells the next slice of those that were not told yet.
+    private func wave(_ drain: inout ShardDrain) {
+        let interval = max(1_000_000, drain.plan.wave.nanoseconds)
+        let open = Int(metrics.open.count)
+        let left = max(0, drain.wavesEnd.nanoseconds(since: state.now)) / interval
+        drain.nextWave = state.now.advanced(byNanoseconds: interval)
+        guard open > 0 else { return }
+        let quota = max(1, (open + Int(left)) / (Int(left) + 1))
+        var told = 0
+        let end = UInt32(state.connections.highWater)
+        var visited: UInt32 = 0
+        while told < quota && visited < end {
+            let slot = drain.cursor < end ? drain.cursor : 0
+            drain.cursor = slot + 1
+            visited += 1
+            guard state.connections.isLive(slot) else { continue }
+            switch state.connections[slot].state {
+            case .open:
+                tellToLeave(slot, drain)
+                told += 1
+            case .handshaking, .authenticating, .joining:
+                refuse(slot, status: 503, result: .unavailable, retryAfterSeconds: 1)
+            case .closing, .finishing, .dead:
+                break
+            }
+        }
+        if told > 0 { metrics.waves.add() }
+    }
+
+    private func tellToLeave(_ slot: UInt32, _ drain: ShardDrain) {
+        // Spread over the time that the drain itself takes, so that the others see a slope.
+        let spread = max(500, min(10_000, drain.plan.wave.nanoseconds / 1_000_000 * 4))
+        let wait = Int64.random(in: 0...spread)
+        var hint = "{\"reconnectAfterMs\":\(wait)}"
+        hint.withUTF8 { text in
+            guard let base = text.baseAddress else { return }
+            close(slot, code: 1012, reason: unsafe Bytes(base, count: text.count))
+        }
+        state.connections[slot].flags.insert(.told)
+        metrics.told.add()
+    }
+
+    private func closeRemaining() {
+        for slot in 0..<UInt32(state.connections.highWater) where state.connections.isLive(slot) {
+            switch state.connections[slot].state {
+            case .open:
+                metrics.closedAtDeadline.add()
+                close(slot, .goingAway, reason: "node is leaving")
+            case .closing:
+                metrics.closedAtDeadline.add()
+                if !state.connections[slot].backlog.exists { drop(slot, code: 0) }
+            case .handshaking, .authenticating, .joining:
+                refuse(slot, status: 503, result: .unavailable, retryAfterSeconds: 1)
+            case .finishing, .dead:
+                break
+            }
+        }
+    }
+
+    private func dropRemaining() {
+        for slot in 0..<UInt32(state.connections.highWater) where state.connections.isLive(slot) {
+            reset(slot, code: 0)
+        }
+    }
+
+    /// Leaves at once: nobody is waited for.
+    func stop() {
+        stopListening()
+        var plan = DrainPlan()
+        plan.deadline = .zero
+        var drain = state.drain ?? ShardDrain(plan, now: state.now)
+        drain.isListening = false
+        drain.isPastDeadline = true
+        state.drain = drain
+        dropRemaining()
+    }
+}

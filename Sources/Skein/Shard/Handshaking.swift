@@ -1,0 +1,208 @@
+// From the first byte to the answer: the request head, the endpoint, the origin, the token, and the
+// move to the shard where the user's other devices are. One-shot receives until then, so that a
+// connection that moves has nothing in flight.
+
+internal import SkeinIO
+internal import SkeinWire
+
+extension ShardCore {
+    func receiveOnce(_ slot: UInt32) {
+        state.connections[slot].flags.insert(.receiving)
+        state.pending.append(
+            Submission(
+                .receive, fd: state.connections[slot].fd, token: token(slot, ShardOperation.receive)))
+    }
+
+    /// Bytes of a request head, or behind it.
+    func handshakeReceived(_ slot: UInt32, _ bytes: Bytes) {
+        if !state.connections[slot].handshake.exists {
+            state.connections[slot].handshake = OwnedPointer(HandshakeState())
+        }
+        let handshake = state.connections[slot].handshake
+        handshake.value.bytes.append(bytes)
+        let parsed: UpgradeRequest?
+        do throws(HandshakeError) {
+            parsed = unsafe try UpgradeRequest.parse(
+                handshake.value.bytes.bytes.buffer.span, scanned: &handshake.value.scanned,
+                limits: HandshakeLimits(headBytesMax: state.limits.headBytesMax))
+        } catch {
+            refuse(slot, error)
+            return
+        }
+        guard let request = parsed else {
+            receiveOnce(slot)
+            return
+        }
+        handshake.value.request = request
+        route(slot, request, handshake.value.bytes.bytes)
+    }
+
+    private func route(_ slot: UInt32, _ request: UpgradeRequest, _ bytes: Bytes) {
+        let path = bytes.slice(request.path)
+        if path.equals("/health") && request.isGet && !request.isUpgrade {
+            answerHealth(slot)
+            return
+        }
+        guard let dialect = state.dialects.paths.firstIndex(where: { path.equals($0) }) else {
+            refuse(slot, status: 404, result: .notFound)
+            return
+        }
+        do throws(HandshakeError) { try request.requireWebSocket() } catch {
+            refuse(slot, error)
+            return
+        }
+        guard isOriginAllowed(request, bytes) else {
+            refuse(slot, status: 403, result: .forbiddenOrigin)
+            return
+        }
+        state.connections[slot].dialect = UInt8(dialect)
+        if let agent = request.userAgent {
+            state.connections[slot].userAgent = OwnedText(copying: bytes.slice(agent))
+        }
+        let isOpen = state.dialects.with(UInt8(dialect)) { $0.needsNoToken }
+        guard let token = token(in: request, bytes, slot) else {
+            if isOpen { open(slot) } else { refuse(slot, status: 401, result: .unauthorized) }
+            return
+        }
+        state.connections[slot].state = .authenticating
+        guard state.shared.authenticate(token, for: reference(slot)) else {
+            refuse(slot, status: 503, result: .overload, retryAfterSeconds: 1)
+            return
+        }
+    }
+
+    private func isOriginAllowed(_ request: UpgradeRequest, _ bytes: Bytes) -> Bool {
+        guard let range = request.origin else { return true }
+        let origin = bytes.slice(range)
+        let allowed = state.shared.allowedOrigins
+        if allowed.contains(where: { $0 == "*" || origin.equals($0) }) { return true }
+        let host = bytes.slice(request.host)
+        return unsafe Origin.isSameHost(origin: origin.buffer.span, host: host.buffer.span)
+    }
+
+    /// The token from `?token=`, `Authorization: Bearer`, or the subprotocol pair `bearer, <token>`.
+    private func token(in request: UpgradeRequest, _ bytes: Bytes, _ slot: UInt32) -> String? {
+        // Seen also when the token came another way: a client that offers a subprotocol wants one.
+        var offered: Bytes?
+        if let protocols = request.protocols {
+            let list = bytes.slice(protocols)
+            if let range = unsafe Bearer.token(inProtocols: list.buffer.span) {
+                state.connections[slot].flags.insert(.bearerProtocol)
+                offered = list.slice(range)
+            }
+        }
+        if let query = request.query {
+            let text = bytes.slice(query)
+            if let range = unsafe QueryString.value(of: "token", in: text.buffer.span) {
+                let raw = text.slice(range)
+                return ByteWriter.withTemporary(capacity: raw.count + 1) { writer in
+                    guard unsafe QueryString.decode(raw.buffer.span, into: &writer) else { return "" }
+                    return writer.withWritten { String(copying: unsafe UTF8Span(unchecked: $0)) }
+                }
+            }
+        }
+        if let authorization = request.authorization {
+            let text = bytes.slice(authorization)
+            if let range = unsafe Bearer.token(inAuthorization: text.buffer.span) {
+                return text.slice(range).text
+            }
+        }
+        return offered?.text
+    }
+
+    /// The authenticator's answer, through the inbox.
+    func authenticated(_ reference: ConnectionReference, _ bytes: Bytes) {
+        guard let slot = slot(of: reference), state.connections[slot].state == .authenticating else {
+            return
+        }
+        var reader = RecordReader(bytes)
+        let isAccepted = reader.number(UInt8.self) == 1
+        guard isAccepted else {
+            let isOverloaded = reader.number(UInt8.self) == 1
+            if isOverloaded {
+                refuse(slot, status: 503, result: .overload, retryAfterSeconds: 1)
+            } else {
+                refuse(slot, status: 401, result: .unauthorized)
+            }
+            return
+        }
+        let expiresAt = reader.number(Int64.self)
+        let id = reader.text()
+        let username = reader.text()
+        state.connections[slot].expiresAtMilliseconds = expiresAt
+        state.connections[slot].handshake.value.username = OwnedText(copying: username)
+        let hash = UserHash.of(id)
+        let home = state.shared.home(of: hash)
+        if home == state.index {
+            join(slot, id: id, hash: hash)
+        } else {
+            move(slot, to: home, id: id)
+        }
+    }
+
+    /// Answers with an HTTP error and ends the connection.
+    func refuse(_ slot: UInt32, _ error: HandshakeError) {
+        let result: HandshakeResult =
+            switch error.status {
+            case 431: .tooLarge
+            case 405, 426: .notWebSocket
+            default: .malformed
+            }
+        metrics.count(result)
+        respond(slot) { writer in HandshakeResponse.write(error, into: &writer) }
+    }
+
+    func refuse(
+        _ slot: UInt32, status: Int, result: HandshakeResult, retryAfterSeconds: Int? = nil
+    ) {
+        metrics.count(result)
+        let body: StaticString =
+            switch status {
+            case 401: "{\"error\":\"Unauthorized\"}"
+            case 403: "{\"error\":\"Origin not allowed\"}"
+            case 404: "{\"error\":\"Not found\"}"
+            case 429: "{\"error\":\"Too many connections\"}"
+            default: "{\"error\":\"Service unavailable\"}"
+            }
+        respond(slot) { writer in
+            unsafe HandshakeResponse.write(
+                status: status, body: Bytes(body).buffer.span, retryAfterSeconds: retryAfterSeconds,
+                into: &writer)
+        }
+    }
+
+    private func answerHealth(_ slot: UInt32) {
+        metrics.count(.health)
+        let text = state.shared.healthText()
+        respond(slot, room: 1_024 + text.utf8.count) { writer in
+            var text = text
+            text.withUTF8 { body in
+                unsafe HandshakeResponse.write(status: 200, body: body.span, into: &writer)
+            }
+        }
+    }
+
+    private func respond(_ slot: UInt32, room: Int = 1_024, _ write: (inout ByteWriter) -> Void) {
+        let was = state.connections[slot].state
+        leaveUser(slot)
+        if was == .handshaking || was == .authenticating || was == .joining {
+            metrics.handshaking.subtract()
+        }
+        let memory = unsafe state.arena.allocate(room)
+        var writer = unsafe ByteWriter(unsafe: memory, capacity: room)
+        write(&writer)
+        state.arena.trim(room - writer.count)
+        state.connections[slot].state = .finishing
+        state.connections[slot].flags.insert(.finishAfterFlush)
+        state.connections[slot].deadline = state.now.advanced(by: state.limits.writeTimeout)
+        schedule(slot)
+        enqueue(slot, unsafe Bytes(memory, count: writer.count))
+    }
+}
+
+extension Bytes {
+    func equals(_ text: String) -> Bool {
+        guard text.utf8.count == count else { return false }
+        return unsafe text.utf8.elementsEqual(buffer)
+    }
+}

@@ -1,0 +1,206 @@
+// A connection comes home: to the shard where all devices of its user meet. There it is counted, the
+// user's channels are heard, and only then is the client told that it is connected.
+
+internal import SkeinIO
+internal import SkeinWire
+
+extension ShardCore {
+    /// Sends a connection to its home. Nothing is in flight for it; it leaves this ring with a
+    /// cancel, and its parcel follows when that has been submitted.
+    func move(_ slot: UInt32, to home: Int, id: Bytes) {
+        state.timers.cancel(slot)
+        let record = state.connections[slot]
+        state.pending.append(Submission(.cancel, fd: record.fd, token: .ignored))
+        state.moving.append(Move(home: UInt32(home), record: record, id: OwnedText(copying: id)))
+        metrics.handshaking.subtract()
+        state.connections.remove(slot)
+    }
+
+    func sendMoves() {
+        while var move = state.moving.popLast() {
+            let id = move.id.bytes
+            let bytes = MemoryLayout<ConnectionRecord>.size + RecordWriter.bytes(id)
+            if let memory = unsafe state.outbox.append(
+                to: Int(move.home), kind: ShardRecord.adopt.rawValue, payloadBytes: bytes)
+            {
+                var writer = unsafe RecordWriter(memory, capacity: bytes)
+                writer.number(move.record)
+                writer.text(id)
+            } else {
+                // No room: the client is refused here, from a slot of its own again.
+                metrics.count(.overload)
+                if let slot = state.connections.insert(move.record) {
+                    metrics.handshaking.add()
+                    refuse(slot, status: 503, result: .overload, retryAfterSeconds: 1)
+                } else {
+                    Sockets.close(move.record.fd)
+                }
+            }
+            move.id.free()
+        }
+    }
+
+    func adopt(_ bytes: Bytes) {
+        var reader = RecordReader(bytes)
+        let record = reader.number(ConnectionRecord.self)
+        let id = reader.text()
+        guard let slot = state.connections.insert(record) else {
+            Sockets.close(record.fd)
+            state.shared.connectionLeft()
+            metrics.count(.tooManyNode)
+            return
+        }
+        metrics.handshaking.add()
+        state.connections[slot].turn = state.turn &- 2
+        schedule(slot)
+        join(slot, id: id, hash: UserHash.of(id))
+    }
+
+    func join(_ slot: UInt32, id: Bytes, hash: UInt64) {
+        guard state.drain?.isListening ?? true else {
+            refuse(slot, status: 503, result: .unavailable, retryAfterSeconds: 1)
+            return
+        }
+        let user: UInt32
+        if let known = state.users.find(id, hash: hash) {
+            user = known
+            let most = state.limits.connectionsPerUserMax
+            guard most == 0 || state.users[user].deviceCount < UInt32(clamping: most) else {
+                refuse(slot, status: 429, result: .tooManyUser, retryAfterSeconds: 5)
+                return
+            }
+        } else {
+            let record = UserRecord(id: StoredUserID(copying: id), hash: hash)
+            guard let new = state.users.insert(record) else {
+                refuse(slot, status: 503, result: .tooManyNode, retryAfterSeconds: 5)
+                return
+            }
+            user = new
+            metrics.users.add()
+        }
+        link(slot, to: user)
+        guard state.usesBackplane else {
+            open(slot)
+            return
+        }
+        state.connections[slot].state = .joining
+        let needsSession = state.shared.sessionRequired
+        let isAsked = tellRouter(arrived: slot, user: user, flags: needsSession ? .needsSession : [])
+        if !isAsked { refuse(slot, status: 503, result: .overload, retryAfterSeconds: 1) }
+    }
+
+    private func link(_ slot: UInt32, to user: UInt32) {
+        // At the end of the list: devices are served in the order they came.
+        state.connections[slot].user = user
+        state.connections[slot].nextDevice = ConnectionRecord.none
+        state.users[user].deviceCount += 1
+        var last = state.users[user].firstDevice
+        guard last != ConnectionRecord.none else {
+            state.connections[slot].previousDevice = ConnectionRecord.none
+            state.users[user].firstDevice = slot
+            return
+        }
+        while state.connections[last].nextDevice != ConnectionRecord.none {
+            last = state.connections[last].nextDevice
+        }
+        state.connections[last].nextDevice = slot
+        state.connections[slot].previousDevice = last
+    }
+
+    @discardableResult
+    func tellRouter(arrived slot: UInt32, user: UInt32, flags: ArrivalFlags) -> Bool {
+        let id = state.users.id(of: user)
+        let agent = state.connections[slot].userAgent.bytes
+        let bytes = RecordWriter.bytes(id, agent)
+        guard let memory = unsafe state.outbox.append(
+            to: state.shared.routerIndex, kind: RouterRecord.arrive.rawValue, flags: flags.rawValue,
+            argument: reference(slot).rawValue, payloadBytes: bytes)
+        else {
+            metrics.count(.overload)
+            return false
+        }
+        var writer = unsafe RecordWriter(memory, capacity: bytes)
+        writer.text(id)
+        writer.text(agent)
+        state.connections[slot].flags.insert(.toldRouter)
+        return true
+    }
+
+    func tellRouter(left slot: UInt32, user: UInt32) {
+        let id = state.users.id(of: user)
+        let bytes = RecordWriter.bytes(id)
+        guard let memory = unsafe state.outbox.append(
+            to: state.shared.routerIndex, kind: RouterRecord.leave.rawValue,
+            argument: reference(slot).rawValue, payloadBytes: bytes)
+        else {
+            // The router keeps a subscription too many until the user comes and goes again.
+            metrics.count(.overload)
+            return
+        }
+        var writer = unsafe RecordWriter(memory, capacity: bytes)
+        writer.text(id)
+    }
+
+    /// The router's answer: the user's channels are heard, or the handshake fails.
+    func joined(_ reference: ConnectionReference, _ result: JoinResult) {
+        guard let slot = slot(of: reference), state.connections[slot].state == .joining else { return }
+        switch result {
+        case .welcome: open(slot)
+        case .noSession: refuse(slot, status: 401, result: .noSession)
+        case .unavailable: refuse(slot, status: 503, result: .unavailable, retryAfterSeconds: 2)
+        }
+    }
+
+    /// Answers 101, tells the client that it is connected, and goes on with what it sent meanwhile.
+    func open(_ slot: UInt32) {
+        let handshake = state.connections[slot].handshake
+        guard let request = handshake.value.request, let key = request.key else {
+            preconditionFailure("a connection was opened without a handshake")
+        }
+        let bytes = handshake.value.bytes.bytes
+        let hasProtocol = state.connections[slot].flags.contains(.bearerProtocol)
+        let subprotocol = hasProtocol ? Bytes("bearer") : Bytes.empty
+        let room = HandshakeResponse.acceptBytes(protocolBytes: subprotocol.count, extensionsBytes: 0)
+        let memory = unsafe state.arena.allocate(room)
+        var writer = unsafe ByteWriter(unsafe: memory, capacity: room)
+        unsafe HandshakeResponse.writeAccept(
+            key: bytes.slice(key).buffer.span, protocol: subprotocol.buffer.span,
+            extensions: Bytes.empty.buffer.span, into: &writer)
+        state.arena.trim(room - writer.count)
+        enqueue(slot, unsafe Bytes(memory, count: writer.count))
+
+        let dialect = state.connections[slot].dialect
+        state.connections[slot].state = .open
+        state.connections[slot].connectedAtMilliseconds = state.wallMilliseconds
+        state.connections[slot].lastHeard = state.now
+        state.connections[slot].lastPing = state.now
+        metrics.handshaking.subtract()
+        metrics.count(.accepted)
+        metrics.connections[Int(dialect)].add()
+        metrics.open.add()
+        schedule(slot)
+
+        state.connections[slot].flags.insert(.announced)
+        let connection = Connection(core: self, slot: slot)
+        state.dialects.with(dialect) { $0.connected(connection) }
+
+        // Frames that the client sent behind its handshake, before anything newly received.
+        let early = bytes.slice(from: request.headBytes, count: bytes.count - request.headBytes)
+        if early.count > 0 {
+            unsafe consume(slot, UnsafeMutablePointer(mutating: early.base), early.count)
+        }
+        state.connections[slot].handshake.value.username.free()
+        state.connections[slot].handshake.free()
+        guard state.connections[slot].state != .dead else { return }
+        receiveMany(slot)
+    }
+
+    /// Redis may have forgotten what it was told: tells the router of every open device again.
+    func announceDevices() {
+        for slot in 0..<UInt32(state.connections.highWater) where state.connections.isLive(slot) {
+            let record = state.connections[slot]
+            guard record.state == .open, record.user != ConnectionRecord.none else { continue }
+            tellRouter(arrived: slot, user: record.user, flags: .again)
+        }
+    }
+}

@@ -1,0 +1,87 @@
+// What a connection has sent of a frame or message that is not whole yet. It is made when a receive
+// ends inside one and freed when the message is complete, so an idle connection has none.
+
+internal import SkeinWire
+
+struct PartialInput: ~Copyable {
+    /// The start of a frame's header, while it is too short to be one.
+    var head = ByteBlock()
+    /// The frame whose payload is arriving, when `frameRemaining` or a decision is open.
+    var frame: FrameHeader?
+    var frameReceived = 0
+    /// Payload so far, unmasked and checked: of the message, or of the one control frame that may
+    /// come between its fragments.
+    var message = ByteBlock()
+    var control = ByteBlock()
+    var fragments = FragmentState()
+    /// Of the message, not of its continuation frames.
+    var opcode = Opcode.text
+    var text = UTF8Validator()
+
+    /// Nothing is left that the next byte would need.
+    var isSpent: Bool { head.count == 0 && frame == nil && !fragments.isActive }
+}
+
+/// A growable run of bytes with one owner.
+@safe
+struct ByteBlock: ~Copyable {
+    private var base: UnsafeMutablePointer<UInt8>?
+    private var capacity = 0
+    private(set) var count = 0
+
+    init() { unsafe base = nil }
+
+    deinit { unsafe base?.deallocate() }
+
+    var bytes: Bytes {
+        guard let base = unsafe base else { return .empty }
+        return unsafe Bytes(base, count: count)
+    }
+
+    mutating func append(_ bytes: Bytes) {
+        guard bytes.count > 0 else { return }
+        reserve(count + bytes.count)
+        unsafe bytes.copy(to: base! + count)
+        count += bytes.count
+    }
+
+    /// Makes room for `total` bytes in all, at least doubling, so that a message that trickles in
+    /// is copied a few times and not once per receive.
+    mutating func reserve(_ total: Int) {
+        guard total > capacity else { return }
+        let size = max(total, min(capacity * 2, capacity + (1 << 20)), 64)
+        let larger = UnsafeMutablePointer<UInt8>.allocate(capacity: size)
+        if let old = unsafe base {
+            unsafe larger.update(from: old, count: count)
+            unsafe old.deallocate()
+        }
+        unsafe base = larger
+        capacity = size
+    }
+
+    /// The bytes from `start` on, for unmasking in place.
+    mutating func withTail(from start: Int, _ body: (inout MutableSpan<UInt8>) -> Void) {
+        guard start < count, let base = unsafe base else { return }
+        var tail = unsafe MutableSpan(_unsafeStart: base + start, count: count - start)
+        body(&tail)
+    }
+
+    mutating func removeFirst(_ number: Int) {
+        guard let base = unsafe base, number > 0 else { return }
+        precondition(number <= count, "more taken than there is")
+        unsafe base.update(from: base + number, count: count - number)
+        count -= number
+    }
+
+    mutating func removeAll() { count = 0 }
+}
+
+/// A handshake between its first byte and its answer.
+struct HandshakeState: ~Copyable {
+    /// The request head, and whatever the client sent behind it.
+    var bytes = ByteBlock()
+    var scanned = 0
+    var request: UpgradeRequest?
+    /// The name in a verified token, for dialects that show it.
+    var username = OwnedText.none
+}

@@ -1,0 +1,185 @@
+// All that one shard owns, behind one pointer made on its thread. `ShardCore` is that pointer with
+// the shard's verbs on it, one file a verb: Accepting, Handshaking, Joining, Receiving, Delivering,
+// Sending, Closing, Timing, Draining.
+
+internal import SkeinIO
+internal import SkeinWire
+
+struct UserRecord: UserKeyed {
+    var id: StoredUserID
+    var hash: UInt64
+    var firstDevice: UInt32 = ConnectionRecord.none
+    var deviceCount: UInt32 = 0
+}
+
+/// Bytes that one connection sends this turn: a frame, or neighbouring frames as one.
+struct Segment: BitwiseCopyable {
+    var address: UInt
+    var count: UInt32
+    var next: UInt32
+}
+
+/// A connection on its way to its home shard, between its cancel and its parcel.
+struct Move: BitwiseCopyable {
+    var home: UInt32
+    var record: ConnectionRecord
+    var id: OwnedText
+}
+
+struct ShardState: ~Copyable {
+    let index: Int
+    let shardCount: Int
+    let shared: ServerShared
+    let limits: Limits
+    let metrics: Shared<ShardMetrics>
+    let dialects: DialectTable
+    let buffers: BufferPool
+    let usesBackplane: Bool
+    let decoder: FrameDecoder
+
+    var connections: Slab<ConnectionRecord>
+    var users: UserTable<UserRecord>
+    var timers: TimerWheel
+    var arena = TurnArena()
+    /// This turn's segments and the last turn's; which is which goes by `turn`'s lowest bit.
+    var evenSegments = RawList<Segment>(capacity: 4_096)
+    var oddSegments = RawList<Segment>(capacity: 4_096)
+    var dirty = RawList<UInt32>(capacity: 4_096)
+    var finishing = RawList<UInt32>()
+    var starved = RawList<UInt32>()
+    var reaped = RawList<UInt32>()
+    var moving = RawList<Move>()
+    var pending = RawList<Submission>(capacity: 1_024)
+    var outbox: Outbox
+
+    // Memory that outlives a call: the draft of a dialect, the indexes of a message in hand.
+    var draft: Scratch
+    var draftInUse = false
+    var envelope = MemberTable()
+    var data = MemberTable()
+    var timestamp = Scratch(capacity: 32)
+    /// What the dialect of the message in hand calls its data.
+    var dataKey: StaticString = "data"
+
+    /// Nanoseconds between messages at the sustained rate; 0: no limit.
+    let messageInterval: Int64
+    /// How far ahead of that rate a burst may run.
+    let messageLead: Int64
+
+    var turn: UInt32 = 0
+    var now: Instant
+    var wallMilliseconds: Int64 = 0
+    var turnStart: Instant
+
+    var listener: Int32
+    var acceptArmed = false
+    var acceptPausedUntil: Instant?
+    var reserve: Int32
+    var isShedding = false
+    var drain: ShardDrain?
+    var isFinished = false
+
+    /// Where a user's devices meet.
+    @inline(__always)
+    func home(of hash: UInt64) -> Int { shardCount == 1 ? 0 : Int(hash % UInt64(shardCount)) }
+}
+
+@safe
+struct ShardCore {
+    private let pointer: UnsafeMutablePointer<ShardState>
+
+    /// Called on the shard's own thread.
+    init(_ state: consuming ShardState) {
+        unsafe pointer = .allocate(capacity: 1)
+        unsafe pointer.initialize(to: state)
+    }
+
+    func destroy() {
+        unsafe pointer.deinitialize(count: 1)
+        unsafe pointer.deallocate()
+    }
+
+    @inline(__always)
+    var state: ShardState {
+        unsafeAddress { unsafe UnsafePointer(pointer) }
+        nonmutating unsafeMutableAddress { unsafe pointer }
+    }
+
+    @inline(__always)
+    var metrics: ShardMetrics {
+        unsafeAddress { unsafe state.metrics.address }
+    }
+
+    func reference(_ slot: UInt32) -> ConnectionReference {
+        ConnectionReference(
+            shard: state.index, slot: slot, generation: state.connections.generation(of: slot))
+    }
+
+    func token(_ slot: UInt32, _ operation: UInt8) -> Token {
+        Token(slot: slot, generation: state.connections.generation(of: slot), operation: operation)
+    }
+
+    /// The slot, if that connection still lives here.
+    func slot(of reference: ConnectionReference) -> UInt32? {
+        guard reference.shard == state.index,
+            state.connections.isLive(reference.slot, generation: reference.generation)
+        else { return nil }
+        return reference.slot
+    }
+
+    func log(_ level: LogEvent.Level, _ message: String, _ fields: [(String, String)] = []) {
+        state.shared.log(
+            LogEvent(level: level, message: message, fields: [("shard", "\(state.index)")] + fields))
+    }
+}
+
+/// Which dialect speaks where: looked up once at the handshake, called without a reference count.
+@safe
+struct DialectTable {
+    private let base: UnsafeMutablePointer<Unmanaged<Dialect>>
+    let paths: [String]
+    let count: Int
+    private let shapes: UnsafeMutablePointer<EnvelopeShape>
+    /// Bit by dialect.
+    private let echoes: UInt8
+
+    /// Called on the shard's own thread: a dialect's instance lives and dies with its shard.
+    init(_ dialects: [Dialect]) {
+        precondition(dialects.count <= ShardMetrics.dialectsMax, "at most 8 dialects")
+        count = dialects.count
+        unsafe base = .allocate(capacity: max(1, count))
+        unsafe shapes = .allocate(capacity: max(1, count))
+        for (index, dialect) in dialects.enumerated() {
+            unsafe (base + index).initialize(to: .passRetained(dialect))
+            unsafe (shapes + index).initialize(to: dialect.envelope)
+        }
+        paths = dialects.map(\.path)
+        echoes = dialects.enumerated().reduce(0) { $0 | ($1.element.isEcho ? 1 << UInt8($1.offset) : 0) }
+    }
+
+    func destroy() {
+        for index in 0..<count { unsafe base[index].release() }
+        unsafe base.deallocate()
+        unsafe shapes.deallocate()
+    }
+
+    @inline(__always)
+    func shape(_ index: UInt8) -> EnvelopeShape {
+        precondition(Int(index) < count, "no such dialect")
+        return unsafe shapes[Int(index)]
+    }
+
+    @inline(__always)
+    func isEcho(_ index: UInt8) -> Bool { echoes & 1 << index != 0 }
+
+    @inline(__always)
+    func dialect(_ index: UInt8) -> Unmanaged<Dialect> {
+        precondition(Int(index) < count, "no such dialect")
+        return unsafe base[Int(index)]
+    }
+
+    @inline(__always)
+    func with<R>(_ index: UInt8, _ body: (Dialect) -> R) -> R {
+        unsafe dialect(index)._withUnsafeGuaranteedRef { body($0) }
+    }
+}

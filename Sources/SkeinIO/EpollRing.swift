@@ -1,0 +1,446 @@
+// The epoll tenant of `Ring`, for where io_uring is forbidden or unknown. It gives the same
+// completions: what io_uring would do in the kernel, this does by non-blocking calls, tried first
+// and waited for only when they would block. Every descriptor is registered once, edge-triggered for
+// both directions, and what its edges have told is remembered in a table.
+
+import CSkein
+import Glibc
+
+/// Safe: the table is indexed by checked descriptors only, the events by what the kernel returned.
+@safe
+package struct EpollRing: Ring, ~Copyable {
+    /// What is known and wanted of one descriptor. All zero: nothing.
+    struct Descriptor {
+        var readToken: UInt64 = 0
+        var writeToken: UInt64 = 0
+        /// Of the send in flight.
+        var address: UInt = 0
+        var count: UInt32 = 0
+        var facts: Facts = []
+        var reading: Reading = .nothing
+        var writing: Writing = .nothing
+    }
+
+    struct Facts: OptionSet {
+        let rawValue: UInt8
+        static var registered: Facts { Facts(rawValue: 1) }
+        /// A read would block, until an edge says otherwise.
+        static var unreadable: Facts { Facts(rawValue: 2) }
+        static var unwritable: Facts { Facts(rawValue: 4) }
+        /// The peer has ended or an error waits: reads go on until they say so.
+        static var ended: Facts { Facts(rawValue: 8) }
+        /// In the list of those to be served.
+        static var queued: Facts { Facts(rawValue: 16) }
+    }
+
+    enum Reading: UInt8 { case nothing, accept, receive, receiveMany, poll }
+    enum Writing: UInt8 { case nothing, send, connect }
+
+    static var eventsMax: Int32 { 512 }
+    /// Reads on one descriptor in a row, and accepts, before others have their turn.
+    static var readsMax: Int { 4 }
+    static var acceptsMax: Int { 64 }
+
+    let epoll: Int32
+    let wakeDescriptor: Int32
+    let events: UnsafeMutablePointer<epoll_event>
+    let descriptors: UnsafeMutablePointer<Descriptor>
+    let descriptorsMax: Int
+    /// To be served without waiting for an edge: just asked for, or not finished with last turn.
+    var queue: [Int32]
+    var serving: [Int32]
+    var done: CompletionQueue
+    var hasFineTimeouts: Bool
+
+    package let buffers: BufferPool
+    package let counters: RingCounters
+    package let waker: Waker
+
+    package static func make(_ options: RingOptions) throws(RingError) -> EpollRing {
+        try EpollRing(options)
+    }
+
+    private init(_ options: RingOptions) throws(RingError) {
+        let epoll = epoll_create1(skein_epoll_cloexec())
+        guard epoll >= 0 else { throw RingError(call: "epoll_create1", errno: errno) }
+        let wake = eventfd(0, skein_eventfd_flags())
+        guard wake >= 0 else {
+            let error = RingError(call: "eventfd", errno: errno)
+            Sockets.close(epoll)
+            throw error
+        }
+        // Edge-triggered and never read: each write is an edge, and 2⁶⁴ of them will not happen.
+        let result = skein_epoll_control(epoll, EPOLL_CTL_ADD, wake, skein_epoll_wake_events())
+        guard result == 0 else {
+            Sockets.close(epoll)
+            Sockets.close(wake)
+            throw RingError(call: "epoll_ctl", errno: -result)
+        }
+        let descriptorsMax = max(1 << 20, min(1 << 24, Sockets.fileDescriptorLimit().hard))
+        let bytes = descriptorsMax * MemoryLayout<Descriptor>.stride
+        guard let memory = unsafe skein_reserve(bytes) else {
+            Sockets.close(epoll)
+            Sockets.close(wake)
+            throw RingError(call: "mmap", errno: ENOMEM)
+        }
+        unsafe descriptors = memory.bindMemory(to: Descriptor.self, capacity: descriptorsMax)
+        unsafe events = .allocate(capacity: Int(Self.eventsMax))
+        self.descriptorsMax = descriptorsMax
+        self.epoll = epoll
+        wakeDescriptor = wake
+        done = CompletionQueue()
+        buffers = BufferPool.make(count: options.buffers, bufferBytes: options.bufferBytes)
+        counters = RingCounters.make()
+        waker = Waker(way: .eventDescriptor, fd: wake)
+        queue = []
+        serving = []
+        hasFineTimeouts = true
+    }
+
+    deinit {
+        Sockets.close(epoll)
+        Sockets.close(wakeDescriptor)
+        unsafe skein_release(descriptors, descriptorsMax * MemoryLayout<Descriptor>.stride)
+        unsafe events.deallocate()
+        buffers.destroy()
+        counters.destroy()
+    }
+
+    package mutating func submit(_ queue: inout SubmissionQueue, wait: Wait) {
+        for index in 0..<queue.count { unsafe perform(queue.storage[index]) }
+        unsafe counters.values.pointee.submissions &+= UInt64(truncatingIfNeeded: queue.count)
+        queue.removeAll()
+        serveQueued()
+        waitForEvents(wait)
+    }
+
+    @discardableResult
+    package mutating func reap(into completions: inout CompletionQueue) -> Int {
+        let count = done.count
+        unsafe counters.values.pointee.completions &+= UInt64(truncatingIfNeeded: count)
+        if completions.isEmpty {
+            swap(&completions, &done)
+        } else {
+            for index in 0..<count { completions.append(done[index]) }
+            done.removeAll()
+        }
+        return count
+    }
+}
+
+// Submitting.
+extension EpollRing {
+    private mutating func perform(_ submission: Submission) {
+        let fd = submission.fd
+        guard fd >= 0 && Int(fd) < descriptorsMax else {
+            fail(submission, EBADF)
+            return
+        }
+        switch submission.kind {
+        case .sendNow:
+            let address = unsafe UnsafeRawPointer(bitPattern: submission.address)
+            let sent = unsafe send(fd, address, Int(submission.count), skein_send_flags())
+            if sent != Int(submission.count) { sentSome(submission.token, sent) }
+        case .sendVectorNow:
+            sendVector(submission)
+        case .sendWhenPossible:
+            let descriptor = unsafe descriptors + Int(fd)
+            unsafe precondition(descriptor.pointee.writing == .nothing, "two writes in flight")
+            unsafe descriptor.pointee.writeToken = submission.token.rawValue
+            unsafe descriptor.pointee.address = submission.address
+            unsafe descriptor.pointee.count = submission.count
+            unsafe descriptor.pointee.writing = .send
+            unsafe serveWriting(fd, descriptor)
+        case .receive: arm(submission, .receive)
+        case .receiveMany: arm(submission, .receiveMany)
+        case .pollReadable: arm(submission, .poll)
+        case .accept:
+            // Alone among these it cannot be told not to block call by call.
+            setNonBlocking(fd)
+            arm(submission, .accept)
+        case .connect: connect(submission)
+        case .cancel: cancel(fd)
+        case .close:
+            let descriptor = unsafe descriptors + Int(fd)
+            unsafe precondition(
+                descriptor.pointee.reading == .nothing && descriptor.pointee.writing == .nothing,
+                "closed with something in flight")
+            unsafe forget(descriptor)
+            Sockets.close(fd)
+        }
+    }
+
+    private mutating func arm(_ submission: Submission, _ reading: Reading) {
+        let descriptor = unsafe descriptors + Int(submission.fd)
+        unsafe precondition(descriptor.pointee.reading == .nothing, "two reads in flight")
+        unsafe descriptor.pointee.readToken = submission.token.rawValue
+        unsafe descriptor.pointee.reading = reading
+        if unsafe !descriptor.pointee.facts.contains(.unreadable) {
+            unsafe enqueue(submission.fd, descriptor)
+        }
+    }
+
+    private mutating func sendVector(_ submission: Submission) {
+        let vectors = unsafe UnsafeMutablePointer<iovec>(bitPattern: submission.address)
+        var wanted = 0
+        if let vectors = unsafe vectors {
+            for index in 0..<Int(submission.count) { unsafe wanted += vectors[index].iov_len }
+        }
+        var message = unsafe msghdr()
+        unsafe message.msg_iov = vectors
+        unsafe message.msg_iovlen = Int(submission.count)
+        let sent = unsafe sendmsg(submission.fd, &message, skein_send_flags())
+        if sent != wanted { sentSome(submission.token, sent) }
+    }
+
+    /// Not all of a `sendNow`: `sent` as the call gave it.
+    private mutating func sentSome(_ token: Token, _ sent: Int) {
+        done.append(
+            Completion(token: token, result: sent >= 0 ? Int32(truncatingIfNeeded: sent) : -errno))
+    }
+
+    private mutating func fail(_ submission: Submission, _ error: Int32) {
+        switch submission.kind {
+        case .cancel, .close: break
+        case .accept, .receive, .receiveMany, .sendNow, .sendVectorNow, .sendWhenPossible, .connect,
+            .pollReadable:
+            done.append(Completion(token: submission.token, result: -error))
+        }
+    }
+
+    private mutating func connect(_ submission: Submission) {
+        let fd = submission.fd
+        let descriptor = unsafe descriptors + Int(fd)
+        unsafe precondition(descriptor.pointee.writing == .nothing, "two writes in flight")
+        setNonBlocking(fd)
+        let address = unsafe UnsafePointer<sockaddr>(bitPattern: submission.address)
+        let result = unsafe Glibc.connect(fd, address, submission.count)
+        if result < 0 && errno == EINPROGRESS {
+            unsafe descriptor.pointee.writeToken = submission.token.rawValue
+            unsafe descriptor.pointee.writing = .connect
+            unsafe descriptor.pointee.facts.insert(.unwritable)
+            unsafe register(fd, descriptor)
+        } else {
+            done.append(Completion(token: submission.token, result: result < 0 ? -errno : 0))
+        }
+    }
+
+    private mutating func cancel(_ fd: Int32) {
+        let descriptor = unsafe descriptors + Int(fd)
+        if unsafe descriptor.pointee.reading != .nothing {
+            unsafe finishReading(descriptor, -ECANCELED)
+        }
+        if unsafe descriptor.pointee.writing != .nothing {
+            unsafe finishWriting(descriptor, -ECANCELED)
+        }
+        // The descriptor may be on its way to another thread, whose epoll it will be in.
+        if unsafe descriptor.pointee.facts.contains(.registered) {
+            _ = skein_epoll_control(epoll, EPOLL_CTL_DEL, fd, 0)
+        }
+        unsafe forget(descriptor)
+    }
+
+    private func setNonBlocking(_ fd: Int32) {
+        let flags = skein_get_flags(fd)
+        if flags >= 0 && flags & O_NONBLOCK == 0 { _ = skein_set_flags(fd, flags | O_NONBLOCK) }
+    }
+
+    private func forget(_ descriptor: UnsafeMutablePointer<Descriptor>) {
+        let isQueued = unsafe descriptor.pointee.facts.contains(.queued)
+        unsafe descriptor.pointee = Descriptor()
+        if isQueued { unsafe descriptor.pointee.facts = .queued }
+    }
+}
+
+// Serving.
+extension EpollRing {
+    private mutating func enqueue(_ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>) {
+        if unsafe descriptor.pointee.facts.contains(.queued) { return }
+        unsafe descriptor.pointee.facts.insert(.queued)
+        queue.append(fd)
+    }
+
+    private mutating func serveQueued() {
+        if queue.isEmpty { return }
+        swap(&queue, &serving)
+        for index in 0..<serving.count {
+            let fd = serving[index]
+            let descriptor = unsafe descriptors + Int(fd)
+            unsafe descriptor.pointee.facts.remove(.queued)
+            unsafe serveReading(fd, descriptor)
+        }
+        serving.removeAll(keepingCapacity: true)
+    }
+
+    private mutating func waitForEvents(_ wait: Wait) {
+        var nanoseconds: Int64 = 0
+        if done.isEmpty && queue.isEmpty {
+            switch wait {
+            case .none: nanoseconds = 0
+            case .forever: nanoseconds = -1
+            case .until(let deadline): nanoseconds = max(0, deadline.nanoseconds(since: .now()))
+            }
+        }
+        var count = unsafe skein_epoll_wait(
+            epoll, events, Self.eventsMax, nanoseconds, hasFineTimeouts)
+        if count == -ENOSYS && hasFineTimeouts {
+            hasFineTimeouts = false
+            count = unsafe skein_epoll_wait(epoll, events, Self.eventsMax, nanoseconds, false)
+        }
+        unsafe counters.values.pointee.enters &+= 1
+        // EINTR is a turn without events; anything else would be our own doing.
+        precondition(count >= 0 || count == -EINTR, "epoll_wait failed")
+        var index: Int32 = 0
+        while index < count {
+            let fd = unsafe skein_epoll_fd(events, index)
+            let happened = unsafe skein_epoll_events(events, index)
+            index += 1
+            if fd == wakeDescriptor { continue }
+            let descriptor = unsafe descriptors + Int(fd)
+            if happened & skein_epoll_ended() != 0 {
+                unsafe descriptor.pointee.facts.insert(.ended)
+            }
+            if happened & skein_epoll_writable() != 0 {
+                unsafe descriptor.pointee.facts.remove(.unwritable)
+                unsafe serveWriting(fd, descriptor)
+            }
+            if happened & skein_epoll_readable() != 0 {
+                unsafe descriptor.pointee.facts.remove(.unreadable)
+                unsafe serveReading(fd, descriptor)
+            }
+        }
+    }
+
+    private mutating func serveWriting(
+        _ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>
+    ) {
+        switch unsafe descriptor.pointee.writing {
+        case .nothing: break
+        case .send:
+            if unsafe descriptor.pointee.facts.contains(.unwritable) { return }
+            let address = unsafe UnsafeRawPointer(bitPattern: descriptor.pointee.address)
+            let sent = unsafe send(fd, address, Int(descriptor.pointee.count), skein_send_flags())
+            if sent < 0 && errno == EAGAIN {
+                unsafe descriptor.pointee.facts.insert(.unwritable)
+                unsafe register(fd, descriptor)
+                return
+            }
+            unsafe finishWriting(descriptor, sent < 0 ? -errno : Int32(truncatingIfNeeded: sent))
+        case .connect:
+            unsafe finishWriting(descriptor, -Sockets.pendingError(of: fd))
+        }
+    }
+
+    private mutating func serveReading(
+        _ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>
+    ) {
+        if unsafe descriptor.pointee.facts.contains(.unreadable) { return }
+        switch unsafe descriptor.pointee.reading {
+        case .nothing: break
+        case .receive, .receiveMany: unsafe receive(fd, descriptor)
+        case .accept: unsafe accept(fd, descriptor)
+        case .poll:
+            var question = pollfd(fd: fd, events: Int16(POLLIN), revents: 0)
+            if unsafe poll(&question, 1, 0) > 0 {
+                unsafe finishReading(descriptor, Int32(question.revents))
+            } else {
+                unsafe becameUnreadable(fd, descriptor)
+            }
+        }
+    }
+
+    private mutating func receive(_ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>) {
+        let token = unsafe Token(rawValue: descriptor.pointee.readToken)
+        let isMany = unsafe descriptor.pointee.reading == .receiveMany
+        for _ in 0..<Self.readsMax {
+            guard let buffer = buffers.takeRecycled() else {
+                unsafe finishReading(descriptor, -ENOBUFS)
+                return
+            }
+            let bytes = unsafe buffers.bytes(of: buffer)
+            let received = unsafe recv(fd, bytes, buffers.bufferBytes, skein_receive_flags())
+            guard received > 0 else {
+                let error = errno
+                buffers.putBack(buffer)
+                if received < 0 && error == EAGAIN {
+                    unsafe becameUnreadable(fd, descriptor)
+                } else {
+                    unsafe finishReading(descriptor, received < 0 ? -error : 0)
+                }
+                return
+            }
+            buffers.lend(buffer)
+            let isShort = received < buffers.bufferBytes
+            let facts = unsafe descriptor.pointee.facts
+            // Less than there was room for: it is empty now, which saves asking again. Unless the
+            // peer has ended: that has to be read as well.
+            if isShort && !facts.contains(.ended) { unsafe becameUnreadable(fd, descriptor) }
+            let result = Int32(truncatingIfNeeded: received)
+            if !isMany {
+                unsafe descriptor.pointee.reading = .nothing
+                done.append(
+                    Completion(token: token, result: result, buffer: buffer, flags: .hasBuffer))
+                return
+            }
+            done.append(
+                Completion(
+                    token: token, result: result, buffer: buffer, flags: [.hasBuffer, .hasMore]))
+            if isShort && !facts.contains(.ended) { return }
+        }
+        unsafe enqueue(fd, descriptor)
+    }
+
+    private mutating func accept(_ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>) {
+        let token = unsafe Token(rawValue: descriptor.pointee.readToken)
+        for _ in 0..<Self.acceptsMax {
+            let accepted = skein_accept(fd)
+            if accepted >= 0 {
+                // A number may come back that was closed behind our back.
+                if Int(accepted) < descriptorsMax {
+                    unsafe forget(descriptors + Int(accepted))
+                }
+                done.append(Completion(token: token, result: accepted, flags: .hasMore))
+                continue
+            }
+            switch -accepted {
+            case EAGAIN:
+                unsafe becameUnreadable(fd, descriptor)
+                return
+            case EINTR, ECONNABORTED:
+                continue
+            default:
+                unsafe finishReading(descriptor, accepted)
+                return
+            }
+        }
+        unsafe enqueue(fd, descriptor)
+    }
+
+    /// From here on an edge will tell.
+    private func becameUnreadable(_ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>) {
+        unsafe descriptor.pointee.facts.insert(.unreadable)
+        unsafe register(fd, descriptor)
+    }
+
+    /// Registering tells at once what is already so: no edge is lost between a call that would
+    /// have blocked and this.
+    private func register(_ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>) {
+        if unsafe descriptor.pointee.facts.contains(.registered) { return }
+        unsafe descriptor.pointee.facts.insert(.registered)
+        _ = skein_epoll_control(epoll, EPOLL_CTL_ADD, fd, skein_epoll_stream_events())
+    }
+
+    private mutating func finishReading(
+        _ descriptor: UnsafeMutablePointer<Descriptor>, _ result: Int32
+    ) {
+        unsafe descriptor.pointee.reading = .nothing
+        done.append(Completion(token: unsafe Token(rawValue: descriptor.pointee.readToken), result: result))
+    }
+
+    private mutating func finishWriting(
+        _ descriptor: UnsafeMutablePointer<Descriptor>, _ result: Int32
+    ) {
+        unsafe descriptor.pointee.writing = .nothing
+        done.append(Completion(token: unsafe Token(rawValue: descriptor.pointee.writeToken), result: result))
+    }
+}

@@ -1,0 +1,104 @@
+// What one loop has for others: for each of them the parcel of this turn, filled while the turn goes
+// on and pushed once at its end.
+
+/// Safe: `places` holds `targetCount` initialised places, indices are checked, and the inboxes
+/// behind the pointers are kept alive by `inboxes`.
+@safe
+package struct Outbox: ~Copyable {
+    @unsafe
+    package struct Place {
+        package let inbox: UnsafeMutablePointer<Inbox.Header>
+        package var open: UnsafeMutablePointer<ParcelHeader>?
+    }
+
+    package let places: UnsafeMutablePointer<Place>
+    package let targetCount: Int
+    package var openCount: Int
+    package var pool: ParcelPool
+    private let inboxes: [Inbox]
+
+    package init(targets: [Inbox], pool: consuming ParcelPool) {
+        targetCount = targets.count
+        unsafe places = .allocate(capacity: max(1, targets.count))
+        for (index, inbox) in targets.enumerated() {
+            unsafe (places + index).initialize(to: Place(inbox: inbox.header, open: nil))
+        }
+        openCount = 0
+        self.pool = pool
+        inboxes = targets
+    }
+
+    deinit {
+        // Unflushed parcels are of no use to anyone, but they belong to the pool.
+        for index in 0..<targetCount {
+            if let open = unsafe places[index].open { unsafe Parcel.sendHome(open) }
+        }
+        unsafe places.deallocate()
+    }
+
+    /// Nothing waits for `flush`.
+    @inlinable package var isEmpty: Bool { openCount == 0 }
+
+    /// Room for `payloadBytes`, to be filled in before anything else is done with the outbox; `nil`
+    /// when too much is under way from this loop: nothing was appended.
+    @inlinable
+    package mutating func append(
+        to target: Int, kind: UInt16, flags: UInt16 = 0, argument: UInt64 = 0, payloadBytes: Int = 0
+    ) -> UnsafeMutablePointer<UInt8>? {
+        precondition(target >= 0 && target < targetCount, "no such target")
+        if let open = unsafe places[target].open,
+            let bytes = unsafe Parcel.append(
+                to: open, kind: kind, flags: flags, argument: argument, payloadBytes: payloadBytes)
+        {
+            return unsafe bytes
+        }
+        return unsafe appendToNext(target, kind, flags, argument, payloadBytes)
+    }
+
+    /// False when too much is under way from this loop: nothing was appended.
+    @inlinable
+    package mutating func append(
+        to target: Int, kind: UInt16, flags: UInt16 = 0, argument: UInt64 = 0,
+        payload: UnsafeRawBufferPointer
+    ) -> Bool {
+        let bytes = unsafe append(
+            to: target, kind: kind, flags: flags, argument: argument, payloadBytes: payload.count)
+        guard let bytes = unsafe bytes else { return false }
+        if let start = payload.baseAddress {
+            unsafe UnsafeMutableRawPointer(bytes).copyMemory(from: start, byteCount: payload.count)
+        }
+        return true
+    }
+
+    /// Hands everything over: one compare-exchange for each receiver that has something.
+    @inlinable
+    package mutating func flush() {
+        pool.reclaim()
+        if openCount == 0 { return }
+        for target in 0..<targetCount {
+            guard let open = unsafe places[target].open else { continue }
+            unsafe Inbox.push(open, to: places[target].inbox)
+            unsafe places[target].open = nil
+        }
+        openCount = 0
+    }
+
+    @inline(never)
+    package mutating func appendToNext(
+        _ target: Int, _ kind: UInt16, _ flags: UInt16, _ argument: UInt64, _ payloadBytes: Int
+    ) -> UnsafeMutablePointer<UInt8>? {
+        let full = unsafe places[target].open
+        // A turn that has filled one has more to say.
+        let next = unsafe pool.take(payloadBytes: payloadBytes, large: full != nil)
+        guard let next else { return nil }
+        if let full = unsafe full {
+            unsafe Inbox.push(full, to: places[target].inbox)
+        } else {
+            openCount += 1
+        }
+        let open = unsafe next.release()
+        unsafe places[target].open = open
+        return unsafe Parcel.append(
+            to: open, kind: kind, flags: flags, argument: argument, payloadBytes: payloadBytes)
+    }
+}

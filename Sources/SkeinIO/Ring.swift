@@ -1,0 +1,97 @@
+// One loop's door to the kernel, the same for io_uring, epoll and a simulator: submissions go in,
+// completions come out, one thread.
+
+private import Glibc
+
+package enum Wait: Sendable {
+    case none
+    case until(Instant)
+    case forever
+}
+
+package protocol Ring: ~Copyable {
+    /// On the thread that will use it.
+    static func make(_ options: RingOptions) throws(RingError) -> Self
+
+    var buffers: BufferPool { get }
+    var waker: Waker { get }
+    var counters: RingCounters { get }
+
+    /// Gives everything in `queue` to the kernel in order and empties it; then waits for at least
+    /// one completion (or a wake-up), at most as long as told.
+    mutating func submit(_ queue: inout SubmissionQueue, wait: Wait)
+
+    /// Appends all completions there are. Wake-ups and answers nobody waits for are left out.
+    /// - Returns: how many were appended.
+    @discardableResult
+    mutating func reap(into completions: inout CompletionQueue) -> Int
+}
+
+package struct RingOptions: Sendable {
+    /// Entries given to the kernel in one call; more than these just takes more calls.
+    package var submissions = 2048
+    /// Entries the kernel can answer before it has to queue them in slower memory.
+    package var completions = 16_384
+    /// Receive buffers, a power of two.
+    package var buffers = 512
+    package var bufferBytes = 8192
+    /// A turn stops looking for more completions here, so that the first ones are answered.
+    package var turnCompletionsMax = 1024
+    /// As on kernels before 6.1: no deferred work, no multishot receive. For tests.
+    package var plain = false
+
+    package init() {}
+}
+
+package enum RingError: Error, Equatable, CustomStringConvertible {
+    /// Forbidden or unknown here, now and later: use another kind of ring.
+    case denied(SystemError)
+    /// It would work with more memory or descriptors.
+    case exhausted(SystemError)
+
+    package init(call: String, errno: Int32) {
+        let error = SystemError(call: call, errno: errno)
+        switch errno {
+        case ENOMEM, EMFILE, ENFILE, EAGAIN:
+            self = .exhausted(error)
+        default:
+            self = .denied(error)
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .denied(let error): "denied: \(error)"
+        case .exhausted(let error): "exhausted: \(error)"
+        }
+    }
+}
+
+/// What a ring has done, for metrics. A handle like `BufferPool`: read on the ring's thread.
+///
+/// Safe: the values live as long as the ring.
+@safe
+package struct RingCounters {
+    package struct Values: Sendable, Equatable {
+        /// System calls for submitting and waiting.
+        package var enters: UInt64 = 0
+        package var submissions: UInt64 = 0
+        package var completions: UInt64 = 0
+        /// Turns in which completions had overflowed into slower memory.
+        package var overflows: UInt64 = 0
+    }
+
+    package let values: UnsafeMutablePointer<Values>
+
+    package static func make() -> RingCounters {
+        let values = UnsafeMutablePointer<Values>.allocate(capacity: 1)
+        unsafe values.initialize(to: Values())
+        return unsafe RingCounters(values: values)
+    }
+
+    package init(values: UnsafeMutablePointer<Values>) { unsafe self.values = values }
+
+    package func destroy() { unsafe values.deallocate() }
+
+    package var current: Values { unsafe values.pointee }
+}

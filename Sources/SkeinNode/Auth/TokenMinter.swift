@@ -1,0 +1,42 @@
+// Makes tokens that `JWTAuthenticator` takes, for `skein token`, `skein tail` and `--dev`.
+
+internal import FoundationEssentials
+internal import JWTKit
+internal import Skein
+
+package struct TokenMinter: Sendable {
+    package enum Role: String, Sendable, CaseIterable { case user, service, admin }
+
+    private let keys: JWTKeyCollection
+    private let settings: JWTSettings
+
+    package init(_ settings: JWTSettings) async {
+        keys = JWTKeyCollection()
+        self.settings = settings
+        await keys.add(hmac: HMACKey(from: settings.secret), digestAlgorithm: .sha256)
+    }
+
+    package func mint(
+        user: String, username: String? = nil, role: Role = .user, lifetime: Duration
+    ) async throws(ConfigurationProblem) -> String {
+        guard UserID(user) != nil else {
+            throw .error(
+                nil,
+                "`\(user)` is no user ID: it takes 1 to 128 visible ASCII characters; choose another.")
+        }
+        let now = Date().timeIntervalSince1970.rounded(.down)
+        var claims = TokenClaims()
+        claims.subject = user
+        claims.username = username
+        claims.role = role == .user ? nil : role.rawValue
+        claims.issuer = settings.issuer
+        claims.audience = settings.audience.map { .one($0) }
+        claims.issuedAt = now
+        claims.expiresAt = now + lifetime.inSeconds.rounded()
+        do {
+            return try await keys.sign(claims)
+        } catch {
+            throw .error(nil, "The token could not be signed; check JWT_SECRET.")
+        }
+    }
+}

@@ -1,0 +1,301 @@
+// From single values to a node's configuration: what one value means for another. Every relation
+// between limits is checked here, so that no loop has to wonder at run time.
+
+internal import Skein
+
+struct ConfigurationBuilder {
+    var values: ConfigurationValues
+    let isDevelopment: Bool
+    private(set) var problems: [ConfigurationProblem] = []
+    private(set) var jwt: JWTSettings?
+
+    init(values: ConfigurationValues, isDevelopment: Bool) {
+        self.values = values
+        self.isDevelopment = isDevelopment
+    }
+
+    mutating func build(secretNeeded: Bool, secretIsBad: Bool) -> NodeConfiguration? {
+        if !secretIsBad { jwt = makeJWT(secretNeeded: secretNeeded) }
+        let server = makeServer()
+        guard let control = makeControl(), let jwt else { return nil }
+        return NodeConfiguration(
+            server: server, jwt: jwt, control: control, logs: makeLogs(),
+            isDevelopment: isDevelopment)
+    }
+}
+
+private extension ConfigurationBuilder {
+    mutating func fail(_ key: String, _ message: String) {
+        problems.append(.error(key, message))
+    }
+
+    mutating func warn(_ key: String, _ message: String) {
+        problems.append(.warning(key, message))
+    }
+
+    mutating func makeJWT(secretNeeded: Bool) -> JWTSettings? {
+        if values.text("JWT_SECRET") == nil, isDevelopment {
+            values.set("JWT_SECRET", .text(Self.randomSecret()), .development)
+        }
+        guard let secret = values.text("JWT_SECRET") else {
+            if secretNeeded {
+                fail(
+                    "JWT_SECRET",
+                    "JWT_SECRET is not set, so no client could prove who it is; set it to the "
+                        + "secret that your backend signs tokens with (32 bytes or more), or start "
+                        + "with --dev to get one made.")
+            }
+            return secretNeeded ? nil : JWTSettings(secret: "")
+        }
+        var jwt = JWTSettings(secret: secret)
+        jwt.issuer = values.text("JWT_ISSUER")
+        jwt.audience = values.text("JWT_AUDIENCE")
+        jwt.cacheEntriesMax = values.integer("JWT_CACHE_SIZE") ?? jwt.cacheEntriesMax
+        return jwt
+    }
+
+    /// 256 random bits in hexadecimal.
+    static func randomSecret() -> String {
+        var generator = SystemRandomNumberGenerator()
+        return (0..<4).map { _ in
+            let digits = String(generator.next() as UInt64, radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits
+        }.joined()
+    }
+
+    mutating func makeControl() -> ControlSettings? {
+        guard let text = values.text("CONTROL_LISTEN"), let listen = ListenAddress(text) else {
+            return nil
+        }
+        var control = ControlSettings(listen: listen)
+        control.apiKeys = values.list("API_KEY")
+        control.readyWhenDegraded = values.boolean("READY_WHEN_DEGRADED")
+        control.drain.deadline = values.duration("DRAIN_DEADLINE") ?? control.drain.deadline
+        control.drain.preStop = values.duration("DRAIN_PRE_STOP") ?? control.drain.preStop
+        control.drain.wave = values.duration("DRAIN_WAVE") ?? control.drain.wave
+        if control.drain.wave > control.drain.deadline, control.drain.deadline > .zero {
+            fail(
+                "DRAIN_WAVE",
+                "DRAIN_WAVE (\(DurationText.write(control.drain.wave))) is longer than "
+                    + "DRAIN_DEADLINE (\(DurationText.write(control.drain.deadline))), so no wave "
+                    + "would fit; make it shorter.")
+        }
+        if !listen.isLoopback {
+            warn(
+                "CONTROL_LISTEN",
+                "CONTROL_LISTEN is \(listen.text), which other machines can reach: all but "
+                    + "/health, /ready and /metrics needs X-API-Key or a service token from there; "
+                    + "keep the port inside your network.")
+        }
+        return control
+    }
+
+    func makeLogs() -> LogSettings {
+        var logs = LogSettings()
+        logs.level = values.text("LOG_LEVEL") ?? logs.level
+        logs.format = values.text("LOG_FORMAT").flatMap(LogFormat.init) ?? logs.format
+        logs.queueLinesMax = values.integer("LOG_QUEUE_LINES") ?? logs.queueLinesMax
+        return logs
+    }
+
+    mutating func makeServer() -> ServerConfiguration {
+        var server = ServerConfiguration()
+        server.listen = values.text("WS_LISTEN") ?? server.listen
+        server.shardCount = values.integer("WS_SHARDS") ?? server.shardCount
+        server.io = values.text("WS_IO").flatMap(IOChoice.init) ?? server.io
+        server.redisPrefix = values.text("WS_REDIS_PREFIX") ?? server.redisPrefix
+        server.pinning = makePinning(shards: server.shardCount)
+        server.limits = makeLimits()
+        server.allowedOrigins = makeOrigins()
+        server.backplane = makeBackplane()
+        server.sessionRequired = values.text("AUTH_SESSION") == "required"
+        if server.sessionRequired, server.backplane == .memory {
+            fail(
+                "AUTH_SESSION",
+                "AUTH_SESSION is required, but sessions are kept in Redis and no Redis is "
+                    + "configured; set REDIS_URL, or AUTH_SESSION=off.")
+        }
+        setEcho(of: &server)
+        checkListeners(server)
+        return server
+    }
+
+    mutating func setEcho(of server: inout ServerConfiguration) {
+        if isDevelopment, !values.isSet("WS_ECHO_PATH") {
+            values.set("WS_ECHO_PATH", .text("/echo"), .development)
+        }
+        server.echoPath = values.text("WS_ECHO_PATH")
+        server.echoIsOpen = isDevelopment
+        guard let path = server.echoPath else { return }
+        let taken = ["/ws", "/chat/ws", "/ws/connect", "/events", "/health", "/"]
+        let isPlain = path.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "?") }
+        if !path.hasPrefix("/") || taken.contains(path) || !isPlain {
+            fail(
+                "WS_ECHO_PATH",
+                "WS_ECHO_PATH is `\(path)`, which is no path of its own; write one such as /echo.")
+        }
+    }
+
+    mutating func checkListeners(_ server: ServerConfiguration) {
+        guard let sockets = ListenAddress(server.listen),
+            let control = values.text("CONTROL_LISTEN").flatMap(ListenAddress.init)
+        else { return }
+        let overlap =
+            sockets.host == control.host || sockets.host == "0.0.0.0" || control.host == "0.0.0.0"
+        if sockets.port != 0, sockets.port == control.port, overlap {
+            fail(
+                "CONTROL_LISTEN",
+                "CONTROL_LISTEN and WS_LISTEN both ask for port \(sockets.port); "
+                    + "give one of them another.")
+        }
+    }
+
+    mutating func makePinning(shards: Int) -> Pinning {
+        switch values.text("WS_PIN")?.lowercased() {
+        case nil, "auto": return .auto
+        case "none": return .none
+        case .some(let text):
+            let parts = text.split(separator: ",", omittingEmptySubsequences: false)
+            let cores = parts.compactMap { Int($0.trimmed) }
+            let areCores = cores.count == parts.count && cores.allSatisfy { (0...4_095).contains($0) }
+            guard areCores, Set(cores).count == cores.count else {
+                fail(
+                    "WS_PIN",
+                    "WS_PIN is `\(text)` (\(values.origin("WS_PIN"))), which is neither auto, none "
+                        + "nor a list of different cores; write one such as 0,1.")
+                return .auto
+            }
+            if shards > 0, cores.count < shards {
+                fail(
+                    "WS_PIN",
+                    "WS_PIN names \(cores.count) cores for \(shards) shards; name one for each, "
+                        + "or lower WS_SHARDS.")
+            }
+            return .cores(cores)
+        }
+    }
+
+    mutating func makeOrigins() -> [String] {
+        var origins: [String] = []
+        for key in ["WS_ALLOWED_ORIGINS", "CORS_ALLOWED_ORIGINS", "WEBSOCKET_CORS_ORIGINS"] {
+            for origin in values.list(key) where !origins.contains(origin) {
+                let rest = origin.firstRange(of: "://").map { origin[$0.upperBound...] }
+                if origin != "*", origin != "null", rest.map({ $0.isEmpty || $0.contains("/") }) ?? true {
+                    fail(
+                        key,
+                        "\(key) holds `\(origin)`, which is no origin; write https://example.com, "
+                            + "without a path, or * for all.")
+                }
+                origins.append(origin)
+            }
+        }
+        return origins
+    }
+
+    mutating func makeLimits() -> Limits {
+        var limits = Limits()
+        for key in ConfigurationTable.keys {
+            switch key.limit {
+            case .number(let path):
+                limits[keyPath: path] = values.integer(key.name) ?? limits[keyPath: path]
+            case .duration(let path):
+                limits[keyPath: path] = values.duration(key.name) ?? limits[keyPath: path]
+            case nil: continue
+            }
+        }
+        check(limits)
+        return limits
+    }
+
+    mutating func check(_ limits: Limits) {
+        if limits.pingInterval >= limits.pongTimeout {
+            fail(
+                "WS_PONG_TIMEOUT",
+                "WS_PONG_TIMEOUT (\(DurationText.write(limits.pongTimeout))) is not longer than "
+                    + "WS_PING_INTERVAL (\(DurationText.write(limits.pingInterval))), so quiet "
+                    + "clients would be closed before they are asked; make it at least twice that.")
+        }
+        if limits.messageBytesMax > limits.sendQueueBytesMax {
+            fail(
+                "WS_SEND_QUEUE_BYTES",
+                "WS_SEND_QUEUE_BYTES (\(limits.sendQueueBytesMax)) is less than WS_MAX_MESSAGE_SIZE "
+                    + "(\(limits.messageBytesMax)), so one message could close its receiver; "
+                    + "raise it to at least that.")
+        }
+        if limits.messageBytesMax > limits.backplaneQueueBytesMax {
+            fail(
+                "WS_BACKPLANE_QUEUE_BYTES",
+                "WS_BACKPLANE_QUEUE_BYTES is less than WS_MAX_MESSAGE_SIZE; raise it.")
+        }
+        if limits.messageRate > 0, limits.messageBurst < 1 {
+            fail(
+                "WS_MESSAGE_BURST",
+                "WS_MESSAGE_BURST is 0 beside a WS_MESSAGE_RATE, so no message would ever pass; "
+                    + "set it to 1 or more, or the rate to 0 for no limit.")
+        }
+        if limits.handshakeRate > 0, limits.handshakeBurst < 1 {
+            fail(
+                "WS_HANDSHAKE_BURST",
+                "WS_HANDSHAKE_BURST is 0 beside a WS_HANDSHAKE_RATE, so no client could connect; "
+                    + "set it to 1 or more, or the rate to 0 for no limit.")
+        }
+        if limits.receiveBuffersCount.nonzeroBitCount != 1 {
+            fail(
+                "WS_RECEIVE_BUFFERS",
+                "WS_RECEIVE_BUFFERS is \(limits.receiveBuffersCount), which is no power of two; "
+                    + "write 512, 1024 or 2048.")
+        }
+    }
+}
+
+private extension ConfigurationBuilder {
+    mutating func makeBackplane() -> BackplaneChoice {
+        let given = ["WS_REDIS_URL", "REDIS_URL", "REDIS_HOST"].first(where: values.isSet)
+        switch values.text("WS_ADAPTER") {
+        case "memory":
+            if let given {
+                warn(
+                    given,
+                    "\(given) is set, but WS_ADAPTER=memory (\(values.origin("WS_ADAPTER"))): this "
+                        + "node talks to no other; remove one of the two.")
+            }
+            return .memory
+        case "redis":
+            guard given != nil else {
+                fail(
+                    "WS_ADAPTER",
+                    "WS_ADAPTER is redis, but no address is given; set REDIS_URL, such as "
+                        + "redis://127.0.0.1:6379.")
+                return .memory
+            }
+        default:
+            guard given != nil else { return .memory }
+        }
+        do throws(ConfigurationProblem) {
+            return .redis(try makeRedisAddress())
+        } catch {
+            problems.append(error)
+            return .memory
+        }
+    }
+
+    mutating func makeRedisAddress() throws(ConfigurationProblem) -> RedisAddress {
+        for key in ["WS_REDIS_URL", "REDIS_URL"] {
+            guard let url = values.text(key) else { continue }
+            let address = try RedisURL.parse(url, key: key)
+            if values.isSet("REDIS_PASSWORD"), address.password == nil {
+                warn(
+                    "REDIS_PASSWORD",
+                    "REDIS_PASSWORD is set but goes with REDIS_HOST only, and \(key) is used; put "
+                        + "the password into \(key) as redis://:password@host.")
+            }
+            return address
+        }
+        var address = RedisAddress(
+            endpoint: .tcp(
+                host: values.text("REDIS_HOST") ?? "127.0.0.1",
+                port: UInt16(clamping: values.integer("REDIS_PORT") ?? 6_379)))
+        address.password = values.text("REDIS_PASSWORD")
+        return address
+    }
+}

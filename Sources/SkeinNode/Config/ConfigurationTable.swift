@@ -1,0 +1,254 @@
+// Every key that a node understands, in the order in which people look for them. Limits take their
+// defaults from `Limits`; all other defaults are written here and nowhere else.
+
+internal import Skein
+
+package enum ConfigurationTable {
+    package static let keys: [ConfigurationKey] =
+        listeners + browsers + limits + timers + redis + authentication + drain + machinery + logs
+        + later
+
+    package static let names: [String] = keys.map(\.name)
+
+    private static let byName = Dictionary(uniqueKeysWithValues: keys.map { ($0.name, $0) })
+
+    package static func key(_ name: String) -> ConfigurationKey? { byName[name] }
+
+    /// Environment variables that begin so are ours: one that is not in the table is a slip.
+    package static let ownPrefixes = ["WS_", "SKEIN_", "DRAIN_", "JWT_"]
+
+    private static let second = 1_000
+    private static let hour = 3_600_000
+    private static let many = 1_000_000_000
+
+    private static let listeners: [ConfigurationKey] = [
+        ConfigurationKey(
+            "WS_LISTEN", .address, default: "0.0.0.0:8080", flag: "listen",
+            "Where clients connect; port 0 takes a free one."),
+        ConfigurationKey(
+            "CONTROL_LISTEN", .address, default: "127.0.0.1:9090", flag: "control-listen",
+            "Health, metrics and administration. Callers from other machines need API_KEY or a JWT "
+                + "with the role service or admin for all but /health, /ready and /metrics."),
+        ConfigurationKey(
+            "API_LISTEN", .address, default: nil, flag: "api-listen",
+            idle: "the REST listener is not in this release, and nothing listens there",
+            "The REST listener."),
+        ConfigurationKey(
+            "WS_ECHO_PATH", .text, default: nil,
+            "Where every message is answered with itself; /echo with --dev, else nowhere."),
+    ]
+
+    private static let browsers: [ConfigurationKey] = [
+        ConfigurationKey(
+            "WS_ALLOWED_ORIGINS", .list, default: nil,
+            "Origins that browsers may come from besides the server's own host; `*` for all."),
+        ConfigurationKey(
+            "CORS_ALLOWED_ORIGINS", .list, default: nil, "Added to WS_ALLOWED_ORIGINS."),
+        ConfigurationKey(
+            "WEBSOCKET_CORS_ORIGINS", .list, default: nil, "Added to WS_ALLOWED_ORIGINS."),
+    ]
+
+    private static let limits: [ConfigurationKey] = [
+        .limit(
+            "WS_MAX_MESSAGE_SIZE", \.messageBytesMax, .bytes, 1...268_435_456, unit: "bytes",
+            "One message, fragments together. Past it: close 1009."),
+        .limit(
+            "WS_MAX_HEADER_SIZE", \.headBytesMax, .bytes, 1_024...65_536, unit: "bytes",
+            "The head of a handshake. Past it: 431."),
+        .limit(
+            "WS_SEND_QUEUE_MESSAGES", \.sendQueueMessagesMax, 1...1_048_576, unit: "messages",
+            "What may wait for one connection. Past it: close 4008."),
+        .limit(
+            "WS_SEND_QUEUE_BYTES", \.sendQueueBytesMax, .bytes, 1_024...1_073_741_824,
+            unit: "bytes", "What may wait for one connection. Past it: close 4008."),
+        .limit(
+            "WS_MESSAGE_RATE", \.messageRate, 0...many, unit: "messages a second",
+            "What one connection may send; 0: no limit. Past it: RATE_LIMITED."),
+        .limit(
+            "WS_MESSAGE_BURST", \.messageBurst, 0...many, unit: "messages",
+            "How many may come at once before the rate holds."),
+        .limit(
+            "WS_MESSAGE_REFUSALS", \.messageRefusalsMax, 1...many, unit: "messages",
+            "Refused messages in one stretch that close a connection with 4429."),
+        .limit(
+            "WS_MESSAGE_ABUSE_PERIOD", \.messageAbusePeriod, second...hour,
+            "How long a connection may stay over its rate before it is closed with 4429."),
+        .limit(
+            "WS_MAX_CONNECTIONS_PER_USER", \.connectionsPerUserMax, 0...many, unit: "connections",
+            "0: no limit. Past it: 429."),
+        .limit(
+            "WS_MAX_CONNECTIONS_PER_IP", \.connectionsPerAddressMax, 0...many, unit: "connections",
+            "0: no limit. Past it: 429."),
+        .limit(
+            "WS_MAX_CONNECTIONS", \.connectionsMax, 0...many, unit: "connections",
+            "Of this node; 0: as memory and file descriptors allow. Past it: 503."),
+        .limit(
+            "WS_HANDSHAKE_RATE", \.handshakeRate, 0...many, unit: "handshakes a second",
+            "From one address; 0: no limit. Past it: 429."),
+        .limit(
+            "WS_HANDSHAKE_BURST", \.handshakeBurst, 0...many, unit: "handshakes",
+            "How many may come at once from one address before the rate holds."),
+    ]
+
+    private static let timers: [ConfigurationKey] = [
+        .limit(
+            "WS_HANDSHAKE_TIMEOUT", \.handshakeTimeout, 100...hour,
+            "From accept to the end of authentication."),
+        .limit(
+            "WS_PING_INTERVAL", \.pingInterval, 100...24 * hour, "How often a client is pinged."),
+        .limit(
+            "WS_PONG_TIMEOUT", \.pongTimeout, 200...24 * hour,
+            "From the last byte heard; past it the client is gone."),
+        .limit(
+            "WS_WRITE_TIMEOUT", \.writeTimeout, 100...hour,
+            "How long a send may make no progress before the connection is reset."),
+    ]
+
+    private static let redis: [ConfigurationKey] = [
+        ConfigurationKey(
+            "WS_ADAPTER", .choice(["memory", "redis"]), default: nil,
+            "How nodes reach each other; unset: redis where any Redis address is given."),
+        ConfigurationKey(
+            "WS_REDIS_URL", .url, default: nil, flag: "redis-url",
+            "redis:// or unix://; goes before REDIS_URL."),
+        ConfigurationKey(
+            "REDIS_URL", .url, default: nil, "redis:// or unix://; goes before REDIS_HOST."),
+        ConfigurationKey("REDIS_HOST", .text, default: nil, "Redis, where no URL is given."),
+        ConfigurationKey(
+            "REDIS_PORT", .integer, default: "6379", range: 1...65_535, "Goes with REDIS_HOST."),
+        ConfigurationKey("REDIS_PASSWORD", .password, default: nil, "Goes with REDIS_HOST."),
+        ConfigurationKey(
+            "WS_REDIS_PREFIX", .text, default: "ws:",
+            "Skein's own keys and channels in Redis start with it."),
+        ConfigurationKey(
+            "READY_WHEN_DEGRADED", .boolean, default: "false",
+            "Whether /ready stays 200 while Redis is gone."),
+        .limit(
+            "WS_BACKPLANE_QUEUE_COMMANDS", \.backplaneQueueCommandsMax, 1...16_777_216,
+            unit: "commands", "What may wait for Redis. Past it: INTERNAL_ERROR."),
+        .limit(
+            "WS_BACKPLANE_QUEUE_BYTES", \.backplaneQueueBytesMax, .bytes,
+            1_048_576...17_179_869_184, unit: "bytes",
+            "What may wait for Redis. Past it: INTERNAL_ERROR."),
+        ConfigurationKey(
+            "REDIS_POOL_SIZE", .integer, default: nil, range: 0...10_000, unit: "connections",
+            idle: "a node needs no pool: it pipelines over one connection for each use",
+            "Accepted for older deployments."),
+        ConfigurationKey(
+            "WS_REDIS_POOL_SIZE", .integer, default: nil, range: 0...10_000, unit: "connections",
+            idle: "a node needs no pool: it pipelines over one connection for each use",
+            "Accepted for older deployments."),
+    ]
+
+    private static let authentication: [ConfigurationKey] = [
+        ConfigurationKey(
+            "JWT_SECRET", .secret, default: nil,
+            "Verifies (HS256) clients' tokens; at least 32 bytes."),
+        ConfigurationKey("JWT_ISSUER", .text, default: nil, "The `iss` that tokens need to have."),
+        ConfigurationKey(
+            "JWT_AUDIENCE", .text, default: nil, "An `aud` that tokens need to have."),
+        ConfigurationKey(
+            "JWT_CACHE_SIZE", .integer, default: "65536", range: 0...16_777_216, unit: "tokens",
+            "Verified tokens that are remembered until they expire."),
+        ConfigurationKey(
+            "API_KEY", .secrets, default: nil,
+            "X-API-Key of service calls; several are comma-separated, each at least 32 bytes."),
+        ConfigurationKey(
+            "AUTH_SESSION", .choice(["off", "required"]), default: "off",
+            "Whether a handshake also needs the key session:{userID} in Redis."),
+    ]
+
+    private static let drain: [ConfigurationKey] = [
+        ConfigurationKey(
+            "DRAIN_DEADLINE", .duration, default: "30s", range: 0...24 * hour,
+            "What is still connected then is closed with 1001."),
+        ConfigurationKey(
+            "DRAIN_PRE_STOP", .duration, default: "0s", range: 0...hour,
+            "Between failing readiness and closing the listeners."),
+        ConfigurationKey(
+            "DRAIN_WAVE", .duration, default: "250ms", range: 1...hour,
+            "One slice of the connections is told every so often."),
+    ]
+
+    private static let machinery: [ConfigurationKey] = [
+        ConfigurationKey(
+            "WS_SHARDS", .integer, default: "0", range: 0...1_024, unit: "shards", flag: "shards",
+            "Event loops; 0: one for each core that this process may use."),
+        ConfigurationKey(
+            "WS_PIN", .text, default: "auto", flag: "pin",
+            "Which cores shards are pinned to: auto, none, or a list such as 0,1."),
+        ConfigurationKey(
+            "WS_IO", .choice(["auto", "uring", "epoll"]), default: "auto", flag: "io",
+            "The door to the kernel."),
+        .limit(
+            "WS_READ_BUFFER_SIZE", \.receiveBufferBytes, .bytes, 1_024...1_048_576, unit: "bytes",
+            "Each receive buffer of a shard; not one per connection."),
+        .limit(
+            "WS_RECEIVE_BUFFERS", \.receiveBuffersCount, 16...32_768, unit: "buffers",
+            "Receive buffers of one shard, a power of two."),
+        .limit(
+            "WS_PARCELS", \.parcelsMax, 4...65_536, unit: "parcels of 64 KiB",
+            "What one thread may have under way to all others."),
+        .limit(
+            "WS_POSTS", \.postsMax, 16...16_777_216, unit: "requests",
+            "What may wait for one loop from outside the loops."),
+    ]
+
+    private static let logs: [ConfigurationKey] = [
+        ConfigurationKey(
+            "LOG_LEVEL",
+            .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]),
+            default: "info", "The least that is logged, to stderr."),
+        ConfigurationKey(
+            "LOG_FORMAT", .choice(["text", "json"]), default: "text", "How a log line is written."),
+        ConfigurationKey(
+            "LOG_QUEUE_LINES", .integer, default: "8192", range: 64...1_048_576, unit: "lines",
+            "Lines that may wait to be written. Past it they are dropped and counted."),
+    ]
+
+    /// Accepted and checked, so that a deployment's settings need no editing between releases.
+    private static let later: [ConfigurationKey] = [
+        ConfigurationKey(
+            "WS_ENABLE_COMPRESSION", .boolean, default: "true",
+            idle: "permessage-deflate is not in this release: all frames are plain",
+            "Whether permessage-deflate is negotiated."),
+        ConfigurationKey(
+            "WS_WRITE_BUFFER_SIZE", .bytes, default: nil, range: 0...1_073_741_824, unit: "bytes",
+            idle: "frames are encoded once and shared, so no connection has a write buffer",
+            "Accepted for older deployments."),
+        ConfigurationKey(
+            "WS_HISTORY_SIZE", .integer, default: "0", range: 0...1_000_000, unit: "events",
+            idle: "history and resume are not in this release: `connected` says resume false",
+            "Events kept for a client's return."),
+        ConfigurationKey(
+            "WS_HISTORY_TTL", .duration, default: nil, range: 0...24 * hour,
+            idle: "history and resume are not in this release: `connected` says resume false",
+            "How long events are kept for a client's return."),
+        ConfigurationKey(
+            "DATABASE_URL", .url, default: nil, flag: "database-url",
+            idle: "the stores are not in this release: nothing is read or written there",
+            "sqlite:///abs/path or postgres://…"),
+        ConfigurationKey(
+            "PUSH_WEBHOOK_URL", .url, default: nil,
+            idle: "the push hook is not in this release: nothing is posted there",
+            "Where messages to offline users go."),
+        ConfigurationKey(
+            "TRUSTED_PROXIES", .list, default: nil,
+            idle: "it is not in this release: X-Forwarded-For is not believed, and behind a proxy "
+                + "all clients count as one address for WS_MAX_CONNECTIONS_PER_IP and "
+                + "WS_HANDSHAKE_RATE, so set these to 0 there",
+            "CIDRs whose X-Forwarded-For counts."),
+        ConfigurationKey(
+            "JWT_PUBLIC_KEY_FILE", .text, default: nil,
+            idle: "only HS256 with JWT_SECRET is in this release: other tokens are refused",
+            "A PEM file with the public key of RS256, ES256 or EdDSA tokens."),
+        ConfigurationKey(
+            "JWT_JWKS_FILE", .text, default: nil,
+            idle: "only HS256 with JWT_SECRET is in this release: other tokens are refused",
+            "A JWKS file with the public keys of tokens."),
+        ConfigurationKey(
+            "JWT_JWKS_URL", .url, default: nil,
+            idle: "only HS256 with JWT_SECRET is in this release: other tokens are refused",
+            "A JWKS URL with the public keys of tokens."),
+    ]
+}

@@ -1,0 +1,26 @@
+// Which name someone may have meant.
+
+package enum NearestName {
+    /// The known name that takes the fewest single-letter edits, if those are few enough to be a slip.
+    package static func of(_ name: String, among known: [String]) -> String? {
+        let wanted = Array(name.uppercased().utf8.prefix(64))
+        let ranked = known.map { ($0, distance(wanted, Array($0.utf8))) }
+        guard let best = ranked.min(by: { $0.1 < $1.1 }) else { return nil }
+        return best.1 <= max(2, wanted.count / 3) ? best.0 : nil
+    }
+
+    /// Levenshtein's, in one row.
+    static func distance(_ left: [UInt8], _ right: [UInt8]) -> Int {
+        var row = Array(0...right.count)
+        for (i, byte) in left.enumerated() {
+            var diagonal = row[0]
+            row[0] = i + 1
+            for (j, other) in right.enumerated() {
+                let substituted = diagonal + (byte == other ? 0 : 1)
+                diagonal = row[j + 1]
+                row[j + 1] = min(substituted, row[j] + 1, row[j + 1] + 1)
+            }
+        }
+        return row[right.count]
+    }
+}

@@ -1,0 +1,171 @@
+// Requests and answers of the control plane as plain values, so that its rules can be tested
+// without a socket. The shapes of the JSON are the contract's.
+
+internal import FoundationEssentials
+package import Skein
+
+package struct ControlRequest: Sendable {
+    package var method: String
+    package var path: String
+    package var query: [String: String] = [:]
+    package var body: [UInt8] = []
+    /// Whether the caller is on this machine.
+    package var isLocal = true
+    package var host: String?
+    package var origin: String?
+    package var apiKey: String?
+    /// Of `Authorization: Bearer`.
+    package var token: String?
+
+    package init(_ method: String, _ path: String) {
+        self.method = method
+        self.path = path
+    }
+}
+
+package struct ControlResponse: Sendable, Equatable {
+    package var status: Int
+    package var contentType = "application/json"
+    package var body: String
+    /// What a 405 names.
+    package var allow: String?
+
+    static func json(_ value: some Encodable, status: Int = 200) -> ControlResponse {
+        ControlResponse(status: status, body: ControlJSON.encode(value))
+    }
+
+    static func error(_ status: Int, _ code: String, _ message: String) -> ControlResponse {
+        json(ErrorBody(error: .init(code: code, message: message)), status: status)
+    }
+}
+
+package enum ControlJSON {
+    package static func encode(_ value: some Encodable) -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        guard let data = try? encoder.encode(value) else {
+            preconditionFailure("a value of our own that has no JSON")
+        }
+        return String(decoding: data, as: UTF8.self)
+    }
+}
+
+struct ErrorBody: Codable {
+    struct Content: Codable {
+        let code: String
+        let message: String
+    }
+    let error: Content
+}
+
+/// `GET /health`. Also what `skein status` reads.
+package struct HealthBody: Codable, Sendable {
+    package struct WebSocketCounts: Codable, Sendable {
+        package let users: Int
+        package let connections: Int
+    }
+    package struct Shard: Codable, Sendable {
+        package let index: Int
+        package let core: Int?
+        package let connections: Int
+        package let users: Int
+        package let messagesReceived: UInt64
+        package let messagesSent: UInt64
+        package let inboxDepth: Int
+        package let slowConsumers: UInt64
+    }
+
+    package let status: String
+    package let redis: String
+    package let redisReason: String?
+    package let redisCanaryAgeSeconds: Double?
+    package let store: String
+    package let websocket: WebSocketCounts
+    package let shards: [Shard]
+    package let version: String
+    package let nodeId: String
+    package let uptimeSeconds: Double
+    package let io: String
+    package let drain: DrainProgress
+
+    init(_ snapshot: ServerSnapshot) {
+        redis = snapshot.backplane.state.rawValue
+        redisReason = snapshot.backplane.reason
+        redisCanaryAgeSeconds = snapshot.backplane.canaryAgeSeconds
+        store = "none"
+        websocket = WebSocketCounts(users: snapshot.users, connections: snapshot.connections)
+        shards = snapshot.shards.map {
+            Shard(
+                index: $0.index, core: $0.core, connections: $0.connections.values.reduce(0, +),
+                users: $0.users, messagesReceived: $0.messagesReceived,
+                messagesSent: $0.messagesSent, inboxDepth: $0.inboxDepth,
+                slowConsumers: $0.slowConsumers)
+        }
+        version = snapshot.version
+        nodeId = snapshot.nodeID
+        uptimeSeconds = snapshot.uptimeSeconds
+        io = snapshot.io
+        drain = snapshot.drain
+        status =
+            if snapshot.drain.phase != .running {
+                "draining"
+            } else if snapshot.backplane.state == .degraded {
+                "degraded"
+            } else {
+                "ok"
+            }
+    }
+}
+
+struct ReadyBody: Codable {
+    let status: String
+    let reason: String?
+}
+
+struct ConnectionsBody: Codable {
+    let connections: [ConnectionInfo]
+}
+
+struct ConfigurationBody: Codable {
+    struct Value: Codable {
+        let value: String
+        let origin: String
+    }
+    let config: [String: Value]
+}
+
+struct DisconnectBody: Codable {
+    let userId: String?
+    let connectionId: String?
+    let code: Int?
+    let reason: String?
+}
+
+struct DisconnectedBody: Codable {
+    let disconnected: Int
+}
+
+struct DrainRequestBody: Codable {
+    let deadlineSeconds: Double?
+    let waveMs: Double?
+    let preStopSeconds: Double?
+}
+
+/// `GET /drain`: how far it is and, at the end, what came of it.
+package struct DrainBody: Codable, Sendable {
+    package let phase: DrainPhase
+    package let remaining: Int
+    package let told: Int
+    package let waves: Int
+    package let report: DrainReport?
+
+    init(_ progress: DrainProgress, report: DrainReport?) {
+        phase = progress.phase
+        remaining = progress.remaining
+        told = progress.told
+        waves = progress.waves
+        self.report = report
+    }
+}

@@ -1,0 +1,128 @@
+// One running node: the broker, the control plane beside it, the log, and the signals that end it.
+// Listener lines and the drain report go to stdout, everything else to stderr.
+
+internal import Dispatch
+internal import Glibc
+internal import Logging
+package import Skein
+internal import SkeinServices
+internal import Synchronization
+
+package enum Node {
+    /// Exit status where SIGTERM came twice: 128 and the signal's number.
+    private static let interruptedStatus: Int32 = 143
+    /// How long a follower of the drain may take to fetch the report.
+    private static let followerPatience: Duration = .milliseconds(1_500)
+
+    /// Runs until the node has drained or was ended.
+    /// - Parameter announce: is given the real addresses of the listeners when both accept, after
+    ///   their lines are printed.
+    /// - Returns: the process' exit status.
+    package static func run(
+        _ configuration: NodeConfiguration, warnings: [ConfigurationProblem],
+        announce: @Sendable (_ sockets: String, _ control: String) async -> Void = { _, _ in }
+    ) async throws(ServerError) -> Int32 {
+        let logs = LogQueue(configuration.logs)
+        defer { logs.flush() }
+        for warning in warnings { logs.push(.warning, warning.message) }
+        let authenticator: JWTAuthenticator
+        do {
+            authenticator = try await JWTAuthenticator(configuration.jwt)
+        } catch {
+            throw ServerError("JWT_SECRET cannot be used as a key; make another.")
+        }
+        let server = try Server(
+            configuration.server, authenticator: authenticator, dialects: [relayDialect()],
+            log: { logs.push($0) })
+        let plane = ControlPlane(
+            node: server, settings: configuration.control, authenticator: authenticator, logs: logs)
+        // The control listener first: /ready says `starting` until the sockets listener accepts,
+        // and a port that is taken is found before any client is let in.
+        let control = try await ControlListener.start(
+            plane, on: configuration.control.listen, logs: logs)
+        do throws(ServerError) {
+            try server.start()
+        } catch {
+            await control.stop()
+            throw error
+        }
+        let signals = NodeSignals(
+            onDrain: { name in
+                logs.push(.info, "drain begins", [(key: "signal", value: name)])
+                server.drain(configuration.control.drain)
+            },
+            onLeave: { name in
+                logs.push(.warning, "leaving at once", [(key: "signal", value: name)])
+                leave(server, logs)
+            },
+            onHangUp: {
+                logs.push(
+                    .notice, "SIGHUP is ignored: there is nothing to reload in this release")
+            })
+        StandardStream.output.write(line: "sockets  ws://\(server.listenAddress)")
+        StandardStream.output.write(line: "control  http://\(control.address)")
+        await announce(server.listenAddress, control.address)
+        let report = await server.drained()
+        plane.finish(report)
+        StandardStream.output.write(line: ControlJSON.encode(report))
+        await waitForFollower(of: plane)
+        await control.stop()
+        withExtendedLifetime(signals) {}
+        return 0
+    }
+
+    /// Ends within a second, also where the loops are stuck.
+    private static func leave(_ server: Server, _ logs: LogQueue) -> Never {
+        let closed = DispatchSemaphore(value: 0)
+        DispatchQueue.global().async {
+            server.close()
+            closed.signal()
+        }
+        // Closing posts to the loops; a moment more and their close frames are out.
+        if closed.wait(timeout: .now() + .milliseconds(500)) == .success { usleep(250_000) }
+        logs.flush(timeout: 200)
+        _exit(interruptedStatus)
+    }
+
+    private static func waitForFollower(of plane: ControlPlane) async {
+        let clock = ContinuousClock()
+        let end = clock.now + followerPatience
+        while plane.hasFollower, clock.now < end {
+            try? await clock.sleep(for: .milliseconds(20))
+        }
+        // So that the answer is on its way before its connection is closed.
+        try? await clock.sleep(for: .milliseconds(50))
+    }
+}
+
+/// SIGTERM and SIGINT: drain, and leave at once the second time. They are taken by a queue of their
+/// own, so that a node whose other threads are stuck can still be ended.
+private final class NodeSignals {
+    private final class Count: Sendable {
+        let value = Atomic<Int>(0)
+    }
+
+    private let sources: [any DispatchSourceSignal]
+
+    init(
+        onDrain: @escaping @Sendable (String) -> Void,
+        onLeave: @escaping @Sendable (String) -> Void, onHangUp: @escaping @Sendable () -> Void
+    ) {
+        // A peer or a pipe that is gone is an error of a write, not the end of the process.
+        _ = signal(SIGPIPE, SIG_IGN)
+        let queue = DispatchQueue(label: "skein-signals")
+        sources = [SIGTERM, SIGINT, SIGHUP].map { number in
+            _ = signal(number, SIG_IGN)
+            return DispatchSource.makeSignalSource(signal: number, queue: queue)
+        }
+        let count = Count()
+        for (source, name) in zip(sources, ["SIGTERM", "SIGINT"]) {
+            source.setEventHandler {
+                let before = count.value.wrappingAdd(1, ordering: .relaxed).oldValue
+                before == 0 ? onDrain(name) : onLeave(name)
+            }
+        }
+        sources[2].setEventHandler(handler: onHangUp)
+        for source in sources { source.activate() }
+    }
+}
