@@ -22,6 +22,8 @@ struct RoutedUser: UserKeyed {
     /// Grows with each arrival and departure, so that a delayed step sees whether it still holds.
     var change: UInt32 = 0
     var isPresent = false
+
+    static var idOffset: Int { MemoryLayout<RoutedUser>.offset(of: \.id)! }
 }
 
 /// A device that may not be told yet that it is connected.

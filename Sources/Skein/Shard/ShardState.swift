@@ -10,6 +10,8 @@ struct UserRecord: UserKeyed {
     var hash: UInt64
     var firstDevice: UInt32 = ConnectionRecord.none
     var deviceCount: UInt32 = 0
+
+    static var idOffset: Int { MemoryLayout<UserRecord>.offset(of: \.id)! }
 }
 
 /// Bytes that one connection sends this turn: a frame, or neighbouring frames as one.

@@ -7,6 +7,7 @@ internal import SkeinIO
 @safe
 struct StoredUserID: BitwiseCopyable {
     private static let inlineMax = 40
+    /// First, so that the record's address is the bytes' address.
     private var inline: InlineArray<40, UInt8> = InlineArray(repeating: 0)
     private var block: UInt = 0
     private(set) var count: UInt8
@@ -35,7 +36,7 @@ struct StoredUserID: BitwiseCopyable {
             return unsafe Bytes(block, count: count)
         }
         let inline = unsafe UnsafeRawPointer(pointer).assumingMemoryBound(to: UInt8.self)
-        return unsafe Bytes(inline + MemoryLayout<StoredUserID>.offset(of: \.inline)!, count: count)
+        return unsafe Bytes(inline, count: count)
     }
 }
 
@@ -43,6 +44,8 @@ struct StoredUserID: BitwiseCopyable {
 protocol UserKeyed: BitwiseCopyable {
     var id: StoredUserID { get set }
     var hash: UInt64 { get set }
+    /// Where `id` is in the record.
+    static var idOffset: Int { get }
 }
 
 @safe
@@ -60,7 +63,7 @@ struct UserTable<Record: UserKeyed>: ~Copyable {
         mask = 1_023
         unsafe index = .allocate(capacity: mask + 1)
         unsafe index.initialize(repeating: 0, count: mask + 1)
-        idOffset = MemoryLayout<Record>.offset(of: \.id)!
+        idOffset = Record.idOffset
     }
 
     deinit { unsafe index.deallocate() }

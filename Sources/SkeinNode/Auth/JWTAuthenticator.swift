@@ -43,6 +43,9 @@ package final class JWTAuthenticator: Authenticator {
         millisecondsSince1970 = now
     }
 
+    /// Tokens that are remembered now.
+    package var cachedCount: Int { cache.count }
+
     package func authenticate(token: String) async throws(AuthenticationFailure) -> Identity {
         try verify(token).identity
     }

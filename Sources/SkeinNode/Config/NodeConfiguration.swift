@@ -46,6 +46,12 @@ package struct ConfigurationEntry: Sendable, Equatable, Codable {
     package let key: String
     package let value: String
     package let origin: String
+
+    package init(key: String, value: String, origin: String) {
+        self.key = key
+        self.value = value
+        self.origin = origin
+    }
 }
 
 /// What came of reading the configuration.

@@ -1,0 +1,201 @@
+// What the control plane answers, to whom, and what it asks of the node.
+
+import Foundation
+import Skein
+import SkeinNode
+import Testing
+
+private let secret = "0123456789abcdef0123456789abcdef"
+
+@Suite struct ControlPlaneTests {
+    private let node = FakeNode()
+
+    private func plane(
+        listen: String = "127.0.0.1:9090", readyWhenDegraded: Bool = false
+    ) async throws -> ControlPlane {
+        var settings = ControlSettings(listen: try #require(ListenAddress(listen)))
+        settings.apiKeys = [secret]
+        settings.readyWhenDegraded = readyWhenDegraded
+        settings.entries = [
+            ConfigurationEntry(key: "JWT_SECRET", value: "***", origin: "environment")
+        ]
+        return ControlPlane(
+            node: node, settings: settings,
+            authenticator: try await JWTAuthenticator(JWTSettings(secret: secret)),
+            logs: LogQueue(LogSettings(), write: { _ in }))
+    }
+
+    private func ask(
+        _ plane: ControlPlane, _ method: String, _ path: String, body: String = ""
+    ) async -> (status: Int, json: [String: Any]) {
+        var request = ControlRequest(method, path)
+        request.body = Array(body.utf8)
+        return parsed(await plane.respond(to: request))
+    }
+
+    private func parsed(_ answer: ControlResponse) -> (status: Int, json: [String: Any]) {
+        let json = try? JSONSerialization.jsonObject(with: Data(answer.body.utf8))
+        return (answer.status, json as? [String: Any] ?? [:])
+    }
+
+    private func code(_ json: [String: Any]) -> String? {
+        (json["error"] as? [String: Any])?["code"] as? String
+    }
+
+    @Test func health() async throws {
+        node.state {
+            var shard = ShardSnapshot()
+            shard.connections = ["relay": 2]
+            shard.users = 1
+            $0.snapshot.shards = [shard]
+        }
+        let (status, json) = await ask(try await plane(), "GET", "/health")
+        #expect(status == 200)
+        #expect(json["status"] as? String == "ok")
+        #expect(json["redis"] as? String == "memory")
+        #expect(json["nodeId"] as? String == "n1")
+        #expect((json["websocket"] as? [String: Int]) == ["users": 1, "connections": 2])
+        #expect((json["shards"] as? [Any])?.count == 1)
+        #expect(json["store"] != nil && json["version"] != nil)
+    }
+
+    @Test func readiness() async throws {
+        let strict = try await plane()
+        let lenient = try await plane(readyWhenDegraded: true)
+        func check(_ plane: ControlPlane, _ status: Int, _ word: String) async {
+            let answer = await ask(plane, "GET", "/ready")
+            #expect(answer.status == status)
+            #expect(answer.json["status"] as? String == word)
+            #expect((answer.json["reason"] == nil) == (word == "ready"))
+        }
+        await check(strict, 200, "ready")
+        node.state { $0.snapshot.backplane.state = .connecting }
+        await check(strict, 503, "starting")
+        node.state { $0.snapshot.backplane.state = .degraded }
+        await check(strict, 503, "degraded")
+        await check(lenient, 200, "degraded")
+        #expect(await ask(strict, "GET", "/health").status == 200)
+        node.state {
+            $0.snapshot.backplane.state = .up
+            $0.snapshot.backplane.canaryAgeSeconds = 6
+        }
+        await check(strict, 503, "degraded")
+        node.state { $0.snapshot.backplane.canaryAgeSeconds = 1 }
+        await check(strict, 200, "ready")
+        node.state { $0.snapshot.isAccepting = false }
+        await check(strict, 503, "starting")
+        node.state { $0.snapshot.drain.phase = .preStop }
+        await check(strict, 503, "draining")
+    }
+
+    @Test func drain() async throws {
+        let plane = try await plane()
+        let begun = await ask(
+            plane, "POST", "/drain", body: #"{"deadlineSeconds":1.5,"waveMs":20}"#)
+        #expect(begun.status == 202)
+        #expect(begun.json["phase"] as? String == "waves")
+        #expect(begun.json["remaining"] as? Int == 0)
+        let plan = try #require(node.state { $0.plans.first })
+        #expect(plan.deadline == .milliseconds(1_500))
+        #expect(plan.wave == .milliseconds(20))
+        #expect(await ask(plane, "POST", "/drain").status == 202)
+        #expect(node.state { $0.plans.last } == DrainPlan())
+        #expect(await ask(plane, "POST", "/drain", body: "no").status == 400)
+        #expect(await ask(plane, "POST", "/drain", body: #"{"waveMs":-1}"#).status == 400)
+        #expect(plane.hasFollower)
+        plane.finish(DrainReport())
+        let progress = await ask(plane, "GET", "/drain")
+        #expect(progress.json["report"] != nil)
+        #expect(!plane.hasFollower)
+        node.state { $0.isCancellable = false }
+        let late = await ask(plane, "DELETE", "/drain")
+        #expect(late.status == 409)
+        #expect(code(late.json) == "CONFLICT")
+        node.state { $0.isCancellable = true }
+        #expect(await ask(plane, "DELETE", "/drain").status == 200)
+        #expect(await ask(plane, "DELETE", "/drain").status == 200)
+    }
+
+    @Test func administration() async throws {
+        let plane = try await plane()
+        var request = ControlRequest("GET", "/connections")
+        request.query = ["user": "alice"]
+        let (_, json) = parsed(await plane.respond(to: request))
+        let first = (json["connections"] as? [[String: Any]])?.first
+        #expect(first?["connectionId"] as? String == "c1")
+        #expect(await ask(plane, "GET", "/connections").status == 400)
+
+        let user = await ask(
+            plane, "POST", "/disconnect", body: #"{"userId":"alice","code":4403,"reason":"bye"}"#)
+        #expect(user.json["disconnected"] as? Int == 2)
+        let one = await ask(plane, "POST", "/disconnect", body: #"{"connectionId":"c1"}"#)
+        #expect(one.json["disconnected"] as? Int == 1)
+        #expect(node.state { $0.closed } == ["alice 4403 bye", "c1 1000 "])
+        let cases: [(String, Int)] = [
+            (#"{"connectionId":"c2"}"#, 404), ("{}", 400), ("", 400), ("[]", 400),
+            (#"{"userId":"a","connectionId":"c"}"#, 400), (#"{"userId":"a","code":1005}"#, 400),
+            (#"{"userId":"a","code":99999}"#, 400), (#"{"userId":"a b"}"#, 400),
+            (#"{"userId":"busy"}"#, 503),
+            (#"{"userId":"a","reason":"\#(String(repeating: "x", count: 124))"}"#, 400),
+        ]
+        for (body, status) in cases {
+            let answer = await ask(plane, "POST", "/disconnect", body: body)
+            #expect(answer.status == status, "\(body)")
+            #expect(code(answer.json) != nil)
+        }
+    }
+
+    @Test func configurationIsMasked() async throws {
+        let (_, json) = await ask(try await plane(), "GET", "/config")
+        let entry = (json["config"] as? [String: [String: String]])?["JWT_SECRET"]
+        #expect(entry == ["value": "***", "origin": "environment"])
+    }
+
+    @Test(arguments: [
+        ("GET", "/nope", 404), ("GET", "/", 404), ("GET", "/nodes", 404), ("GET", "/rooms", 404),
+        ("POST", "/health", 405), ("PUT", "/drain", 405), ("HEAD", "/health", 200),
+        ("GET", "/health/", 200),
+    ])
+    func routes(method: String, path: String, status: Int) async throws {
+        let answer = await ask(try await plane(), method, path)
+        #expect(answer.status == status)
+        #expect((code(answer.json) == nil) == (status == 200))
+    }
+
+    @Test func strangersNeedAKey() async throws {
+        let plane = try await plane(listen: "0.0.0.0:9090")
+        let minter = await TokenMinter(JWTSettings(secret: secret))
+        let user = try await minter.mint(user: "u", lifetime: .seconds(60))
+        let admin = try await minter.mint(user: "u", role: .admin, lifetime: .seconds(60))
+        func status(_ path: String, key: String? = nil, token: String? = nil) async -> Int {
+            var request = ControlRequest("GET", path)
+            request.isLocal = false
+            request.host = "skein.internal:9090"
+            request.apiKey = key
+            request.token = token
+            return await plane.respond(to: request).status
+        }
+        #expect(await status("/health") == 200)
+        #expect(await status("/ready") == 200)
+        #expect(await status("/metrics") == 200)
+        #expect(await status("/config") == 401)
+        #expect(await status("/drain") == 401)
+        #expect(await status("/config", key: secret) == 200)
+        #expect(await status("/config", key: secret + "x") == 401)
+        #expect(await status("/config", token: admin) == 200)
+        #expect(await status("/config", token: user) == 403)
+        #expect(await status("/config", token: "x.y.z") == 401)
+    }
+
+    @Test func webPagesAreRefused() async throws {
+        let plane = try await plane()
+        var request = ControlRequest("POST", "/drain")
+        request.origin = "https://evil.example"
+        #expect(await plane.respond(to: request).status == 403)
+        request.origin = nil
+        request.host = "evil.example:9090"
+        #expect(await plane.respond(to: request).status == 403)
+        request.host = "localhost:9090"
+        #expect(await plane.respond(to: request).status == 202)
+    }
+}
