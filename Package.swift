@@ -12,6 +12,9 @@ let base: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
+// Tests may poke where users may not, and say so less often.
+let tests: [SwiftSetting] = [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]
+
 // A target is a station, and a message passes the stations in one direction:
 //   in    socket → SkeinIO → Skein (SkeinWire decodes) → SkeinServices → router → backplane
 //   out   backplane → router → shard → socket
@@ -28,6 +31,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["JSON", "YAML"]),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
     ],
@@ -51,15 +56,33 @@ let package = Package(
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "JWTKit", package: "jwt-kit"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: base),
         .executableTarget(
             name: "SkeinCLI",
             dependencies: [
-                "SkeinNode", "SkeinWire", "SkeinIO",
+                "SkeinNode", "Skein", "SkeinWire", "SkeinIO",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: base),
+
+        .testTarget(name: "SkeinWireTests", dependencies: ["SkeinWire"], swiftSettings: tests),
+        .testTarget(name: "SkeinIOTests", dependencies: ["SkeinIO", "CSkein"], swiftSettings: tests),
+        .testTarget(
+            name: "SkeinTests", dependencies: ["Skein", "SkeinServices", "SkeinWire", "SkeinIO"],
+            swiftSettings: tests),
+        .testTarget(
+            name: "SkeinNodeTests",
+            dependencies: [
+                "SkeinNode", "Skein",
+                .product(name: "JWTKit", package: "jwt-kit"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: tests),
+        .testTarget(name: "TidyTests", swiftSettings: tests),
     ]
 )

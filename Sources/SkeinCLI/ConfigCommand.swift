@@ -75,7 +75,8 @@ struct ConfigCheckCommand: AsyncParsableCommand {
         var text = ""
         for entry in entries {
             let value = entry.value.isEmpty ? "-" : entry.value
-            text += entry.key.padded(to: widest) + "  " + value.padded(to: 24) + "  \(entry.origin)\n"
+            text +=
+                entry.key.padded(to: widest) + "  " + value.padded(to: 24) + "  \(entry.origin)\n"
         }
         if !problems.isEmpty { text += "\n" }
         for problem in problems { text += "\(problem.severity.rawValue): \(problem.message)\n" }

@@ -22,7 +22,9 @@ enum ConfigurationHelp {
 
     private static func note(_ key: ConfigurationKey) -> String {
         var note = key.help
-        if case .choice(let choices) = key.kind { note += " One of \(choices.joined(separator: ", "))." }
+        if case .choice(let choices) = key.kind {
+            note += " One of \(choices.joined(separator: ", "))."
+        }
         if let range = key.rangeText {
             note += " From \(range)\(key.unit.isEmpty ? "" : " \(key.unit)")."
         }

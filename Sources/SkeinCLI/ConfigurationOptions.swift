@@ -6,7 +6,8 @@ internal import SkeinNode
 struct ConfigurationOptions: ParsableArguments {
     @Option(
         name: .customLong("config"),
-        help: ArgumentHelp("A YAML or JSON file whose keys are the environment names.", valueName: "file"))
+        help: ArgumentHelp(
+            "A YAML or JSON file whose keys are the environment names.", valueName: "file"))
     var file: String?
 
     func sources(flags: [String: String] = [:]) -> ConfigurationSources {

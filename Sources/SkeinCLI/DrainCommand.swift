@@ -61,7 +61,8 @@ struct DrainCommand: AsyncParsableCommand {
     ) throws(CommandFailure) -> Duration? {
         guard let text else { return nil }
         guard let duration = DurationText.read(text) else {
-            throw CommandFailure("\(option) is `\(text)`; write a duration such as 60s.", status: 64)
+            throw CommandFailure(
+                "\(option) is `\(text)`; write a duration such as 60s.", status: 64)
         }
         return duration
     }
@@ -82,7 +83,8 @@ struct DrainCommand: AsyncParsableCommand {
     }
 
     /// On a terminal one line that is drawn anew, else a line a second.
-    private func watch(_ client: ControlClient, from begun: DrainBody) async throws(CommandFailure) {
+    private func watch(_ client: ControlClient, from begun: DrainBody) async throws(CommandFailure)
+    {
         let isTerminal = StandardStream.output.isTerminal && !json
         var last = begun
         var ticks = 0

@@ -27,9 +27,13 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup var options: ConfigurationOptions
     @Option(help: ArgumentHelp("Where clients connect (WS_LISTEN).", valueName: "host:port"))
     var listen: String?
-    @Option(help: ArgumentHelp("The REST listener (API_LISTEN); not in this release.", valueName: "host:port"))
+    @Option(
+        help: ArgumentHelp(
+            "The REST listener (API_LISTEN); not in this release.", valueName: "host:port"))
     var apiListen: String?
-    @Option(help: ArgumentHelp("Health, metrics, administration (CONTROL_LISTEN).", valueName: "host:port"))
+    @Option(
+        help: ArgumentHelp(
+            "Health, metrics, administration (CONTROL_LISTEN).", valueName: "host:port"))
     var controlListen: String?
     @Option(help: ArgumentHelp("Event loops; 0: one for each core (WS_SHARDS).", valueName: "n"))
     var shards: String?
@@ -37,9 +41,11 @@ struct ServeCommand: AsyncParsableCommand {
     var pin: String?
     @Option(help: ArgumentHelp("The door to the kernel (WS_IO).", valueName: "auto|uring|epoll"))
     var io: String?
-    @Option(help: ArgumentHelp("Other nodes are reached through it (WS_REDIS_URL).", valueName: "url"))
+    @Option(
+        help: ArgumentHelp("Other nodes are reached through it (WS_REDIS_URL).", valueName: "url"))
     var redisUrl: String?
-    @Option(help: ArgumentHelp("Accepted; not used by this release (DATABASE_URL).", valueName: "url"))
+    @Option(
+        help: ArgumentHelp("Accepted; not used by this release (DATABASE_URL).", valueName: "url"))
     var databaseUrl: String?
 
     private var flags: [String: String] {
@@ -58,11 +64,13 @@ struct ServeCommand: AsyncParsableCommand {
                 StandardStream.error.write(line: "skein: \(problem.message)")
             }
             throw CommandFailure(
-                report.errors.last?.message ?? "The configuration is unusable; see `skein config check`.")
+                report.errors.last?.message
+                    ?? "The configuration is unusable; see `skein config check`.")
         }
         let status: Int32
         do throws(ServerError) {
-            status = try await Node.run(configuration, warnings: report.warnings) { sockets, control in
+            status = try await Node.run(configuration, warnings: report.warnings) {
+                sockets, control in
                 if configuration.isDevelopment {
                     await DevelopmentHints.show(
                         configuration.jwt, sockets: sockets, control: control,

@@ -37,7 +37,8 @@ struct StatusCommand: AsyncParsableCommand {
             try await Task.sleep(for: Self.interval)
             second = try client.get("/health").decode(HealthBody.self)
         }
-        StandardStream.output.write(StatusScreen.text(second ?? first, before: second == nil ? nil : first))
+        StandardStream.output.write(
+            StatusScreen.text(second ?? first, before: second == nil ? nil : first))
     }
 }
 

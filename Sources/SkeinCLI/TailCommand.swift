@@ -1,4 +1,4 @@
-// `skein tail`: a terminal as a client. Prints what arrives, one line each, and sends what is typed.
+// `skein tail`: a terminal as a client. Prints what arrives, a line each, and sends what is typed.
 
 internal import ArgumentParser
 internal import SkeinNode

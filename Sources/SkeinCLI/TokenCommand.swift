@@ -27,7 +27,8 @@ struct TokenCommand: AsyncParsableCommand {
             throw CommandFailure("--role is `\(role)`; write user, service or admin.", status: 64)
         }
         guard let lifetime = DurationText.read(ttl), lifetime >= .seconds(1) else {
-            throw CommandFailure("--ttl is `\(ttl)`; write a duration such as 1h or 30m.", status: 64)
+            throw CommandFailure(
+                "--ttl is `\(ttl)`; write a duration such as 1h or 30m.", status: 64)
         }
         let minter = await TokenMinter(try options.jwtSettings())
         do throws(ConfigurationProblem) {

@@ -9,23 +9,25 @@ private import CSkein
 /// Safe: identifiers are checked against `count`, and the header and the buffers live until
 /// `destroy`, which is the ring's last act.
 @safe
+@usableFromInline
 package struct BufferPool: Copyable {
     @unsafe
+    @usableFromInline
     package struct Header {
-        package var memory: UnsafeMutablePointer<UInt8>
-        package var count: Int
-        package var bufferBytes: Int
-        package var stride: Int
-        package var lent: Int
+        @usableFromInline package var memory: UnsafeMutablePointer<UInt8>
+        @usableFromInline package var count: Int
+        @usableFromInline package var bufferBytes: Int
+        @usableFromInline package var stride: Int
+        @usableFromInline package var lent: Int
         /// What was recycled since the ring last looked; room for every buffer.
-        package var recycled: UnsafeMutablePointer<UInt16>
-        package var recycledCount: Int
+        @usableFromInline package var recycled: UnsafeMutablePointer<UInt16>
+        @usableFromInline package var recycledCount: Int
         /// Who is out, to catch a buffer given back twice (in debug builds).
-        package var isLent: UnsafeMutablePointer<Bool>
-        package var mappedBytes: Int
+        @usableFromInline package var isLent: UnsafeMutablePointer<Bool>
+        @usableFromInline package var mappedBytes: Int
     }
 
-    package let header: UnsafeMutablePointer<Header>
+    @usableFromInline package let header: UnsafeMutablePointer<Header>
 
     /// - Parameters:
     ///   - count: a power of two up to 32,768. All start out recycled, for the ring to take.
@@ -111,6 +113,7 @@ package struct BufferPool: Copyable {
         unsafe header.pointee.recycledCount &+= 1
     }
 
+    @usableFromInline
     package static func mark(
         _ header: UnsafeMutablePointer<Header>, _ identifier: UInt16, lent: Bool
     ) -> Bool {

@@ -2,24 +2,24 @@
 // else the head of a list, last pushed first. Pushing is one compare-exchange and wakes only a parked
 // loop; the loop takes the whole list by one exchange and turns it round.
 
-package import Synchronization
+import Synchronization
 
 /// Kept alive by everyone who pushes.
 ///
 /// Unchecked `Sendable`: everything shared is atomic, except `waker`, which is written before the
 /// first park and read only by who has ended a park, with acquire and release in between.
 @safe
-package final class Inbox: @unchecked Sendable {
-    package struct Header: ~Copyable {
-        package let state: Atomic<UInt>
+@usableFromInline package final class Inbox: @unchecked Sendable {
+    struct Header: ~Copyable {
+        let state: Atomic<UInt>
         /// Parcels << 32 | records, waiting.
-        package let depth: Atomic<Int>
-        package let postsOutstanding: Atomic<Int>
+        let depth: Atomic<Int>
+        let postsOutstanding: Atomic<Int>
         /// Threads between their decision to wake and having woken.
-        package let waking: Atomic<Int>
-        package var waker: Waker
+        let waking: Atomic<Int>
+        var waker: Waker
 
-        package init() {
+        init() {
             state = Atomic(0)
             depth = Atomic(0)
             postsOutstanding = Atomic(0)
@@ -33,9 +33,9 @@ package final class Inbox: @unchecked Sendable {
         package let records: Int
     }
 
-    package static var parked: UInt { 1 }
+    static var parked: UInt { 1 }
 
-    package let header: UnsafeMutablePointer<Header>
+    let header: UnsafeMutablePointer<Header>
     private let postsMax: Int
 
     /// - Parameters:
@@ -59,7 +59,6 @@ package final class Inbox: @unchecked Sendable {
     }
 
     /// From any thread. An empty parcel just goes home.
-    @inlinable
     package func push(_ parcel: consuming Parcel) {
         if parcel.isEmpty { return }
         unsafe Self.push(parcel.release(), to: header)
@@ -98,9 +97,11 @@ package final class Inbox: @unchecked Sendable {
 // The consumer's side: the loop's, on its thread.
 extension Inbox {
     /// Before the first park: how to wake the loop from it.
+    @usableFromInline
     package func attach(_ waker: Waker) { unsafe header.pointee.waker = waker }
 
     /// After the last: returns when no thread can be waking the loop any more.
+    @usableFromInline
     package func detach() {
         // Acquiring: pairs with the push that ended a park, whose count in `waking` is then seen.
         let state = unsafe header.pointee.state.load(ordering: .acquiring)
@@ -109,21 +110,21 @@ extension Inbox {
     }
 
     /// Everything pushed so far, in the order of each sender. Ends a park.
-    @inlinable
+    @usableFromInline
     package func take() -> Parcels {
         guard unsafe header.pointee.state.load(ordering: .relaxed) != 0 else { return Parcels() }
         return takeSlowly()
     }
 
     /// True: every push from now on wakes. False: something has come meanwhile.
-    @inlinable
+    @usableFromInline
     package func park() -> Bool {
         // Releasing: pairs with the acquiring push that ends the park and reads `waker`.
         unsafe header.pointee.state.compareExchange(
             expected: 0, desired: Self.parked, ordering: .releasing).exchanged
     }
 
-    package func takeSlowly() -> Parcels {
+    func takeSlowly() -> Parcels {
         // Acquiring: pairs with push's release, so that the records are seen.
         let head = unsafe header.pointee.state.exchange(0, ordering: .acquiring)
         if head <= Self.parked { return Parcels() }
@@ -143,8 +144,7 @@ extension Inbox {
 }
 
 extension Inbox {
-    @inlinable
-    package static func push(
+    static func push(
         _ parcel: UnsafeMutablePointer<ParcelHeader>, to header: UnsafeMutablePointer<Header>
     ) {
         unsafe header.pointee.depth.add(
@@ -165,7 +165,7 @@ extension Inbox {
 
     /// The loop sleeps or is about to: whoever replaces the 1 wakes it.
     @inline(never)
-    package static func pushToParked(
+    static func pushToParked(
         _ parcel: UnsafeMutablePointer<ParcelHeader>, _ header: UnsafeMutablePointer<Header>
     ) {
         // Announced before the exchange, so that `detach` cannot miss it.
@@ -190,10 +190,9 @@ extension Inbox {
 ///
 /// Safe: the list is this value's alone.
 @safe
-package struct Parcels: ~Copyable {
+@usableFromInline package struct Parcels: ~Copyable {
     package var first: UInt
 
-    @inlinable
     package init(first: UInt = 0) { self.first = first }
 
     deinit {
@@ -204,9 +203,9 @@ package struct Parcels: ~Copyable {
         }
     }
 
-    @inlinable package var isEmpty: Bool { first == 0 }
+    package var isEmpty: Bool { first == 0 }
 
-    @inlinable
+    @usableFromInline
     package mutating func popFirst() -> Parcel? {
         guard let header = unsafe UnsafeMutablePointer<ParcelHeader>(bitPattern: first) else {
             return nil

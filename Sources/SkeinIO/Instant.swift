@@ -4,13 +4,15 @@
 private import Glibc
 
 @frozen
+@usableFromInline
 package struct Instant: Comparable, Hashable, Sendable {
     /// CLOCK_MONOTONIC.
-    package var nanoseconds: Int64
+    @usableFromInline package var nanoseconds: Int64
 
     @inlinable
     package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
+    @usableFromInline
     package static func now() -> Instant {
         var time = timespec()
         unsafe clock_gettime(CLOCK_MONOTONIC, &time)
@@ -51,6 +53,7 @@ package struct Instant: Comparable, Hashable, Sendable {
     }
 }
 
+@usableFromInline
 package enum WallClock {
     package static func millisecondsSince1970() -> Int64 {
         var time = timespec()

@@ -3,13 +3,14 @@
 // spins when idle and never sleeps on work.
 
 /// Made, run and dropped on one thread.
+@usableFromInline
 package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     // First, so that it is destroyed first: the kernel lets go of memory before the machine does.
-    package var ring: R
-    package var machine: M
-    package var submissions: SubmissionQueue
-    package var completions: CompletionQueue
-    package let inbox: Inbox
+    @usableFromInline package var ring: R
+    @usableFromInline package var machine: M
+    @usableFromInline package var submissions: SubmissionQueue
+    @usableFromInline package var completions: CompletionQueue
+    @usableFromInline package let inbox: Inbox
 
     @inlinable
     package init(ring: consuming R, machine: consuming M, inbox: Inbox) {

@@ -1,6 +1,7 @@
 // What a loop drives: a value with state that is fed completions, parcels and the time, and asks
 // for submissions. It is made, fed and destroyed on the loop's thread and never leaves it.
 
+@usableFromInline
 package protocol Machine: ~Copyable {
     /// Everything the kernel answered since the last call, in its order. Buffers named in it belong
     /// to the machine until it recycles them.

@@ -4,16 +4,18 @@
 /// Safe: `places` holds `targetCount` initialised places, indices are checked, and the inboxes
 /// behind the pointers are kept alive by `inboxes`.
 @safe
+@usableFromInline
 package struct Outbox: ~Copyable {
     @unsafe
+    @usableFromInline
     package struct Place {
-        package let inbox: UnsafeMutablePointer<Inbox.Header>
-        package var open: UnsafeMutablePointer<ParcelHeader>?
+        let inbox: UnsafeMutablePointer<Inbox.Header>
+        @usableFromInline package var open: UnsafeMutablePointer<ParcelHeader>?
     }
 
-    package let places: UnsafeMutablePointer<Place>
-    package let targetCount: Int
-    package var openCount: Int
+    @usableFromInline package let places: UnsafeMutablePointer<Place>
+    @usableFromInline package let targetCount: Int
+    @usableFromInline package var openCount: Int
     package var pool: ParcelPool
     private let inboxes: [Inbox]
 
@@ -71,7 +73,6 @@ package struct Outbox: ~Copyable {
     }
 
     /// Hands everything over: one compare-exchange for each receiver that has something.
-    @inlinable
     package mutating func flush() {
         pool.reclaim()
         if openCount == 0 { return }
@@ -84,6 +85,7 @@ package struct Outbox: ~Copyable {
     }
 
     @inline(never)
+    @usableFromInline
     package mutating func appendToNext(
         _ target: Int, _ kind: UInt16, _ flags: UInt16, _ argument: UInt64, _ payloadBytes: Int
     ) -> UnsafeMutablePointer<UInt8>? {

@@ -6,13 +6,14 @@ private import Synchronization
 
 /// One record, as seen by the receiver. Its bytes are valid while its parcel is.
 @safe
+@usableFromInline
 package struct ParcelRecord {
-    package let kind: UInt16
-    package let flags: UInt16
-    package let argument: UInt64
+    @usableFromInline package let kind: UInt16
+    @usableFromInline package let flags: UInt16
+    @usableFromInline package let argument: UInt64
     /// May be changed in place; 16-byte aligned.
-    package let bytes: UnsafeMutablePointer<UInt8>
-    package let count: Int
+    @usableFromInline package let bytes: UnsafeMutablePointer<UInt8>
+    @usableFromInline package let count: Int
 
     @inlinable
     package init(
@@ -32,11 +33,12 @@ package struct ParcelRecord {
 
 /// In front of every record's bytes.
 @frozen
+@usableFromInline
 package struct RecordHeader {
-    package var kind: UInt16
-    package var flags: UInt16
-    package var payloadBytes: UInt32
-    package var argument: UInt64
+    @usableFromInline package var kind: UInt16
+    @usableFromInline package var flags: UInt16
+    @usableFromInline package var payloadBytes: UInt32
+    @usableFromInline package var argument: UInt64
 
     @inlinable
     package init(kind: UInt16, flags: UInt16, payloadBytes: UInt32, argument: UInt64) {
@@ -53,20 +55,21 @@ package struct RecordHeader {
 
 /// In front of every parcel's records.
 @unsafe
+@usableFromInline
 package struct ParcelHeader {
     /// Address of the next parcel in whatever list this one is in, or 0.
-    package var next: UInt
-    package var capacity: Int
-    package var usedBytes: Int
-    package var recordCount: Int
+    @usableFromInline package var next: UInt
+    @usableFromInline package var capacity: Int
+    @usableFromInline package var usedBytes: Int
+    @usableFromInline package var recordCount: Int
     /// Where the block goes home to: a pool, or the count of posts in an inbox.
-    package var pool: UnsafeMutablePointer<ParcelPool.Shared>?
-    package var inbox: UnsafeMutablePointer<Inbox.Header>?
+    var pool: UnsafeMutablePointer<ParcelPool.Shared>?
+    var inbox: UnsafeMutablePointer<Inbox.Header>?
 
     @inlinable package static var bytes: Int { 64 }
 
     /// A block for `capacity` bytes of records, its own header filled in.
-    package static func make(
+    static func make(
         capacity: Int, pool: UnsafeMutablePointer<ParcelPool.Shared>?,
         inbox: UnsafeMutablePointer<Inbox.Header>?
     ) -> UnsafeMutablePointer<ParcelHeader> {
@@ -83,8 +86,10 @@ package struct ParcelHeader {
 /// Safe: the block is this value's alone until it is pushed or dropped, and records are written and
 /// read only inside `usedBytes` ≤ `capacity`.
 @safe
+@frozen
+@usableFromInline
 package struct Parcel: ~Copyable {
-    package let header: UnsafeMutablePointer<ParcelHeader>
+    @usableFromInline package let header: UnsafeMutablePointer<ParcelHeader>
 
     @inlinable
     package init(header: UnsafeMutablePointer<ParcelHeader>) { unsafe self.header = header }
@@ -149,7 +154,7 @@ extension Parcel {
     }
 
     /// To the pool it came from, or to free memory.
-    @inlinable
+    @usableFromInline
     package static func sendHome(_ header: UnsafeMutablePointer<ParcelHeader>) {
         if let pool = unsafe header.pointee.pool {
             unsafe ParcelPool.giveBack(header, to: pool)
@@ -159,7 +164,7 @@ extension Parcel {
     }
 
     @inline(never)
-    package static func freePosted(_ header: UnsafeMutablePointer<ParcelHeader>) {
+    static func freePosted(_ header: UnsafeMutablePointer<ParcelHeader>) {
         if let inbox = unsafe header.pointee.inbox {
             unsafe inbox.pointee.postsOutstanding.subtract(1, ordering: .relaxed)
         }
@@ -169,9 +174,10 @@ extension Parcel {
 
 /// Safe: it stays inside the `usedBytes` its parcel had when it was made.
 @safe
+@usableFromInline
 package struct ParcelRecords: Sequence, IteratorProtocol {
-    package var at: UnsafeMutableRawPointer
-    package let end: UnsafeMutableRawPointer
+    @usableFromInline package var at: UnsafeMutableRawPointer
+    @usableFromInline package let end: UnsafeMutableRawPointer
 
     @inlinable
     package init(header: UnsafeMutablePointer<ParcelHeader>) {

@@ -2,36 +2,36 @@
 // out through inboxes, back through a stack that the receivers push to and the owner takes whole.
 // The bound is what makes an inbox bounded: a sender whose parcels are all out is told so.
 
-package import Synchronization
+import Synchronization
 
 /// Safe: the free lists are this value's alone; what others touch lives in `Shared`, which outlives
 /// the pool until the last of its parcels has come home.
 @safe
 package struct ParcelPool: ~Copyable {
-    package struct Shared: ~Copyable {
+    struct Shared: ~Copyable {
         /// Head of the returned parcels, 0 for none, or `orphaned` once the pool is gone.
-        package let returned: Atomic<UInt>
+        let returned: Atomic<UInt>
         /// Counts only after the pool is gone: the parcels still to come home.
-        package let remaining: Atomic<Int>
+        let remaining: Atomic<Int>
 
-        package init() {
+        init() {
             returned = Atomic(0)
             remaining = Atomic(0)
         }
     }
 
-    package static var orphaned: UInt { 1 }
+    static var orphaned: UInt { 1 }
 
-    package let shared: UnsafeMutablePointer<Shared>
+    let shared: UnsafeMutablePointer<Shared>
     /// Heads of the two lists of free parcels.
-    package var freeSmall: UInt
-    package var freeLarge: UInt
+    private var freeSmall: UInt
+    private var freeLarge: UInt
     private var smallMade: Int
     private var largeMade: Int
     private var oversizedMade: Int
     private var oversizedBytes: Int
-    package let smallCapacity: Int
-    package let largeCapacity: Int
+    private let smallCapacity: Int
+    private let largeCapacity: Int
     private let smallMax: Int
     private let largeMax: Int
     private let oversizedBytesMax: Int
@@ -85,7 +85,6 @@ package struct ParcelPool: ~Copyable {
     }
 
     /// An empty parcel with room for a record of `payloadBytes`; `nil` when too much is under way.
-    @inlinable
     package mutating func take(payloadBytes: Int, large: Bool = false) -> Parcel? {
         let needed = RecordHeader.bytes(payload: payloadBytes)
         if needed <= smallCapacity, !large {
@@ -97,15 +96,13 @@ package struct ParcelPool: ~Copyable {
     }
 
     /// Takes back what receivers have returned.
-    @inlinable
     package mutating func reclaim() {
         if unsafe shared.pointee.returned.load(ordering: .relaxed) != 0 { reclaimSlowly() }
     }
 }
 
 extension ParcelPool {
-    @inlinable
-    package static func pop(_ list: inout UInt) -> UnsafeMutablePointer<ParcelHeader> {
+    static func pop(_ list: inout UInt) -> UnsafeMutablePointer<ParcelHeader> {
         let parcel = unsafe UnsafeMutablePointer<ParcelHeader>(bitPattern: list).unsafelyUnwrapped
         list = unsafe parcel.pointee.next
         unsafe parcel.pointee.next = 0
@@ -113,7 +110,7 @@ extension ParcelPool {
     }
 
     @inline(never)
-    package mutating func takeSlowly(needed: Int, large: Bool) -> Parcel? {
+    mutating func takeSlowly(needed: Int, large: Bool) -> Parcel? {
         reclaim()
         if needed > largeCapacity { return makeOversized(needed) }
         if needed <= smallCapacity, !large {
@@ -143,7 +140,7 @@ extension ParcelPool {
     }
 
     @inline(never)
-    package mutating func reclaimSlowly() {
+    mutating func reclaimSlowly() {
         // Acquiring: pairs with giveBack's release; the receiver is done with these blocks.
         var address = unsafe shared.pointee.returned.exchange(0, ordering: .acquiring)
         while let parcel = unsafe UnsafeMutablePointer<ParcelHeader>(bitPattern: address) {
@@ -168,8 +165,7 @@ extension ParcelPool {
     }
 
     /// From any thread: `parcel` is no longer read.
-    @inlinable
-    package static func giveBack(
+    static func giveBack(
         _ parcel: UnsafeMutablePointer<ParcelHeader>, to shared: UnsafeMutablePointer<Shared>
     ) {
         var head = unsafe shared.pointee.returned.load(ordering: .relaxed)
@@ -186,7 +182,7 @@ extension ParcelPool {
     }
 
     @inline(never)
-    package static func freeOrphan(
+    static func freeOrphan(
         _ parcel: UnsafeMutablePointer<ParcelHeader>, _ shared: UnsafeMutablePointer<Shared>
     ) {
         unsafe parcel.deallocate()

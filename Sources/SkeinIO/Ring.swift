@@ -3,12 +3,14 @@
 
 private import Glibc
 
+@usableFromInline
 package enum Wait: Sendable {
     case none
     case until(Instant)
     case forever
 }
 
+@usableFromInline
 package protocol Ring: ~Copyable {
     /// On the thread that will use it.
     static func make(_ options: RingOptions) throws(RingError) -> Self
@@ -27,6 +29,7 @@ package protocol Ring: ~Copyable {
     mutating func reap(into completions: inout CompletionQueue) -> Int
 }
 
+@usableFromInline
 package struct RingOptions: Sendable {
     /// Entries given to the kernel in one call; more than these just takes more calls.
     package var submissions = 2048
@@ -43,6 +46,7 @@ package struct RingOptions: Sendable {
     package init() {}
 }
 
+@usableFromInline
 package enum RingError: Error, Equatable, CustomStringConvertible {
     /// Forbidden or unknown here, now and later: use another kind of ring.
     case denied(SystemError)
@@ -59,6 +63,7 @@ package enum RingError: Error, Equatable, CustomStringConvertible {
         }
     }
 
+    @usableFromInline
     package var description: String {
         switch self {
         case .denied(let error): "denied: \(error)"
@@ -71,7 +76,9 @@ package enum RingError: Error, Equatable, CustomStringConvertible {
 ///
 /// Safe: the values live as long as the ring.
 @safe
+@usableFromInline
 package struct RingCounters {
+    @usableFromInline
     package struct Values: Sendable, Equatable {
         /// System calls for submitting and waiting.
         package var enters: UInt64 = 0

@@ -2,7 +2,6 @@
 // reuse has its own generation, so that an answer meant for a slot's former life can be told from
 // one meant for this one.
 
-private import CSkein
 
 /// Address space for `maxSlots` records is reserved at once and touched only on use; a record never
 /// moves. Plain records only: nothing in them is retained.
@@ -10,15 +9,16 @@ private import CSkein
 /// Safe: every access is checked against the slots ever used, whose memory stays mapped, holding a
 /// record (if of a former life), until the slab goes.
 @safe
+@usableFromInline
 package struct Slab<Record: BitwiseCopyable>: ~Copyable {
-    package let records: UnsafeMutablePointer<Record>
+    @usableFromInline package let records: UnsafeMutablePointer<Record>
     /// Generation << 1 | live.
-    package let states: UnsafeMutablePointer<UInt32>
-    package var used: Int
-    package var live: Int
-    package var freeHead: UInt32
-    package let slotsMax: Int
-    package let mappedBytes: Int
+    @usableFromInline package let states: UnsafeMutablePointer<UInt32>
+    @usableFromInline package var used: Int
+    @usableFromInline package var live: Int
+    @usableFromInline package var freeHead: UInt32
+    @usableFromInline package let slotsMax: Int
+    @usableFromInline package let mappedBytes: Int
 
     @inlinable
     package init(maxSlots: Int) {
@@ -28,7 +28,7 @@ package struct Slab<Record: BitwiseCopyable>: ~Copyable {
         precondition(MemoryLayout<Record>.alignment <= 4096, "records aligned beyond a page")
         let recordBytes = (maxSlots * MemoryLayout<Record>.stride + 4095) & ~4095
         let mappedBytes = recordBytes + maxSlots * MemoryLayout<UInt32>.stride
-        guard let memory = unsafe skein_reserve(mappedBytes) else {
+        guard let memory = unsafe reserveMemory(mappedBytes) else {
             fatalError("no address space for a slab")
         }
         unsafe records = memory.bindMemory(to: Record.self, capacity: maxSlots)
@@ -41,7 +41,7 @@ package struct Slab<Record: BitwiseCopyable>: ~Copyable {
     }
 
     @inlinable
-    deinit { unsafe skein_release(records, mappedBytes) }
+    deinit { unsafe releaseMemory(records, mappedBytes) }
 
     @inlinable package var count: Int { live }
     @inlinable package var capacity: Int { slotsMax }

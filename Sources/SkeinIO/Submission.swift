@@ -3,8 +3,10 @@
 // io_uring, epoll, and a simulator.
 
 @frozen
+@usableFromInline
 package struct Submission: Sendable {
     @frozen
+    @usableFromInline
     package enum Kind: UInt8, Sendable {
         /// Accept until told otherwise. Each completion's result is a new descriptor.
         case accept
@@ -32,11 +34,11 @@ package struct Submission: Sendable {
         case close
     }
 
-    package var kind: Kind
-    package var fd: Int32
-    package var count: UInt32
-    package var address: UInt
-    package var token: Token
+    @usableFromInline package var kind: Kind
+    @usableFromInline package var fd: Int32
+    @usableFromInline package var count: UInt32
+    @usableFromInline package var address: UInt
+    @usableFromInline package var token: Token
 
     @inlinable
     package init(_ kind: Kind, fd: Int32, token: Token, address: UInt = 0, count: UInt32 = 0) {
@@ -49,17 +51,19 @@ package struct Submission: Sendable {
 }
 
 @frozen
+@usableFromInline
 package struct Completion: Sendable {
-    package var token: Token
+    @usableFromInline package var token: Token
     /// Bytes, a descriptor, or `-errno`.
-    package var result: Int32
+    @usableFromInline package var result: Int32
     /// The pooled buffer that holds the received bytes, to be recycled by whoever handles this.
-    package var buffer: UInt16
-    package var flags: Flags
+    @usableFromInline package var buffer: UInt16
+    @usableFromInline package var flags: Flags
 
     @frozen
+    @usableFromInline
     package struct Flags: OptionSet, Sendable {
-        package let rawValue: UInt16
+        @usableFromInline package let rawValue: UInt16
         @inlinable package init(rawValue: UInt16) { self.rawValue = rawValue }
         /// The request stays armed and will complete again.
         @inlinable package static var hasMore: Flags { Flags(rawValue: 1) }

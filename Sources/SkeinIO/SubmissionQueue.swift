@@ -6,11 +6,13 @@
 /// Safe: `storage` holds `capacity` places of which the first `count` are initialised, is owned by
 /// this value alone, and every access is checked against `count`.
 @safe
+@usableFromInline
 package struct SubmissionQueue: ~Copyable {
-    package var storage: UnsafeMutablePointer<Submission>
-    package var capacity: Int
-    package var used: Int
+    @usableFromInline package var storage: UnsafeMutablePointer<Submission>
+    @usableFromInline package var capacity: Int
+    @usableFromInline package var used: Int
 
+    @usableFromInline
     package init(capacity: Int = 256) {
         precondition(capacity > 0, "a queue without places")
         unsafe storage = .allocate(capacity: capacity)
@@ -53,6 +55,7 @@ package struct SubmissionQueue: ~Copyable {
     }
 
     @inline(never)
+    @usableFromInline
     package mutating func grow() {
         let larger = UnsafeMutablePointer<Submission>.allocate(capacity: capacity * 2)
         unsafe larger.moveInitialize(from: storage, count: used)

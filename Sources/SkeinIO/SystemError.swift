@@ -2,6 +2,7 @@
 
 private import Glibc
 
+@usableFromInline
 package struct SystemError: Error, Equatable, CustomStringConvertible {
     package let call: String
     package let errno: Int32
@@ -11,7 +12,7 @@ package struct SystemError: Error, Equatable, CustomStringConvertible {
         self.errno = errno
     }
 
-    package var description: String { "\(call): \(Self.text(errno))" }
+    @usableFromInline package var description: String { "\(call): \(Self.text(errno))" }
 
     /// For people.
     package static func text(_ errno: Int32) -> String {

@@ -8,32 +8,41 @@
 /// Safe: `links` holds `linksCapacity` initialised links; list ends are `none`, every number in a
 /// list was checked against the capacity when it was scheduled, and the array only grows.
 @safe
+@usableFromInline
 package struct TimerWheel: ~Copyable {
     @frozen
+    @usableFromInline
     package struct Link {
-        package var next: UInt32
-        package var previous: UInt32
+        @usableFromInline package var next: UInt32
+        @usableFromInline package var previous: UInt32
         /// The granule it is due in; `idle` when not scheduled.
-        package var tick: Int64
+        @usableFromInline package var tick: Int64
+
+        @inlinable
+        package init(next: UInt32, previous: UInt32, tick: Int64) {
+            self.next = next
+            self.previous = previous
+            self.tick = tick
+        }
     }
 
-    package static var none: UInt32 { .max }
-    package static var idle: Int64 { .min }
+    @inlinable package static var none: UInt32 { .max }
+    @inlinable package static var idle: Int64 { .min }
 
-    package var links: UnsafeMutablePointer<Link>
-    package var linksCapacity: Int
+    @usableFromInline package var links: UnsafeMutablePointer<Link>
+    @usableFromInline package var linksCapacity: Int
     /// The first timer of each slot.
-    package let heads: UnsafeMutablePointer<UInt32>
+    @usableFromInline package let heads: UnsafeMutablePointer<UInt32>
     /// One bit a slot that holds timers, and one bit a word of those.
-    package let occupied: UnsafeMutablePointer<UInt64>
-    package var summary: UInt64
-    package let slotMask: Int64
-    package let shift: Int64
+    @usableFromInline package let occupied: UnsafeMutablePointer<UInt64>
+    @usableFromInline package var summary: UInt64
+    @usableFromInline package let slotMask: Int64
+    @usableFromInline package let shift: Int64
     /// The granule being emptied: all before it are done.
-    package var tick: Int64
+    @usableFromInline package var tick: Int64
     /// Where `popDue` stands in the list of `tick`.
-    package var cursor: UInt32
-    package var scheduled: Int
+    @usableFromInline package var cursor: UInt32
+    @usableFromInline package var scheduled: Int
 
     /// - Parameters:
     ///   - granularityShift: a granule is 2^shift nanoseconds; 23 is 8.4 ms.
@@ -116,7 +125,7 @@ package struct TimerWheel: ~Copyable {
 }
 
 extension TimerWheel {
-    package static var unlinked: Link { Link(next: none, previous: none, tick: idle) }
+    @inlinable package static var unlinked: Link { Link(next: none, previous: none, tick: idle) }
 
     @inlinable
     package mutating func link(_ timer: UInt32, due: Int64) {
@@ -154,6 +163,7 @@ extension TimerWheel {
 
     /// Empties the granules up to `target`, one timer a call. `cursor` survives unlinking, and what
     /// is linked in between goes in front of it (due later anyway).
+    @usableFromInline
     package mutating func popSlowly(_ target: Int64) -> UInt32? {
         while true {
             while cursor != Self.none {
@@ -177,6 +187,7 @@ extension TimerWheel {
 
     /// Granules from `tick` to the next slot that holds timers, 1 to the number of slots. Call it
     /// only when something is scheduled.
+    @usableFromInline
     package func distanceToOccupied(after tick: Int64) -> Int64 {
         let from = (tick &+ 1) & slotMask
         let word = Int(from >> 6)
@@ -189,6 +200,7 @@ extension TimerWheel {
         return 1 &+ ((slot &- from) & slotMask)
     }
 
+    @usableFromInline
     @inline(never)
     package mutating func grow(toHold timer: Int) {
         var larger = linksCapacity

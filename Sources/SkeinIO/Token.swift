@@ -2,8 +2,9 @@
 // completion whose generation is not the slot's own is stale: it is dropped and counted.
 
 @frozen
+@usableFromInline
 package struct Token: RawRepresentable, Equatable, Sendable {
-    package let rawValue: UInt64
+    @usableFromInline package let rawValue: UInt64
 
     @inlinable
     package init(rawValue: UInt64) { self.rawValue = rawValue }

@@ -3,7 +3,7 @@
 private import Glibc
 private import CSkein
 
-package struct Waker: Sendable, Equatable {
+@usableFromInline package struct Waker: Sendable, Equatable {
     package enum Way: UInt8, Sendable {
         /// Nobody to wake: for inboxes that are polled, as in a simulation.
         case nothing

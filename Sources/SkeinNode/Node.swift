@@ -46,13 +46,15 @@ package enum Node {
             await control.stop()
             throw error
         }
+        let leaving = Leaving()
         let signals = NodeSignals(
             onDrain: { name in
-                logs.push(.info, "drain begins", [(key: "signal", value: name)])
+                logs.push(.info, "told to leave: the node drains", [(key: "signal", value: name)])
                 server.drain(configuration.control.drain)
             },
             onLeave: { name in
                 logs.push(.warning, "leaving at once", [(key: "signal", value: name)])
+                leaving.begin()
                 leave(server, logs)
             },
             onHangUp: {
@@ -63,6 +65,8 @@ package enum Node {
         StandardStream.output.write(line: "control  http://\(control.address)")
         await announce(server.listenAddress, control.address)
         let report = await server.drained()
+        // Closing ends the drain too: then the queue of the signals ends the process, not we.
+        if leaving.hasBegun { try? await Task.sleep(for: .seconds(2)) }
         plane.finish(report)
         StandardStream.output.write(line: ControlJSON.encode(report))
         await waitForFollower(of: plane)
@@ -93,6 +97,15 @@ package enum Node {
         // So that the answer is on its way before its connection is closed.
         try? await clock.sleep(for: .milliseconds(50))
     }
+}
+
+/// Set by the second signal, before it closes the server.
+private final class Leaving: Sendable {
+    private let flag = Atomic<Bool>(false)
+
+    // Sequentially consistent on both sides: rare, and then no order needs proving.
+    func begin() { flag.store(true, ordering: .sequentiallyConsistent) }
+    var hasBegun: Bool { flag.load(ordering: .sequentiallyConsistent) }
 }
 
 /// SIGTERM and SIGINT: drain, and leave at once the second time. They are taken by a queue of their

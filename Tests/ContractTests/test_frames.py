@@ -218,7 +218,7 @@ def test_bad_utf8(raw, what):
 @pytest.mark.parametrize("what", BAD_TEXT)
 def test_bad_utf8_byte_by_byte(raw, what):
     """In fragments of one byte. The close may come before the last of them."""
-    text = BAD_TEXT[what][-20:]
+    text = BAD_TEXT[what][-60:]
     for index in range(len(text)):
         opcode, fin = CONTINUATION if index else TEXT, index == len(text) - 1
         raw.send_whatever_happens(frame_bytes(opcode, text[index : index + 1], fin=fin))

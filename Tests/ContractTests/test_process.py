@@ -8,13 +8,10 @@ import time
 
 import pytest
 
-from harness.node import environment, skein
+from harness.node import environment, loopback, skein
 from harness.raw import TEXT
 from harness.tokens import SECRET, claims_of, token
 from harness.wait import until
-
-LOOPBACK = ["--listen", "127.0.0.1:0", "--control-listen", "127.0.0.1:0"]
-
 
 def assert_sentence(result, *words):
     """It failed, on purpose, and stderr says in a sentence what is wrong."""
@@ -30,7 +27,8 @@ def assert_sentence(result, *words):
 def serve(*arguments, env=None, cwd=None, **how):
     """A `serve` that is expected to end by itself."""
     settings = {"JWT_SECRET": SECRET, **(env or {})}
-    return skein("serve", *LOOPBACK, *arguments, env=settings, cwd=cwd, **how)
+    arguments = loopback(arguments) + list(arguments)
+    return skein("serve", *arguments, env=settings, cwd=cwd, timeout=20, **how)
 
 
 # Starting

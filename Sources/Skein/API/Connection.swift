@@ -116,6 +116,7 @@ extension ShardCore {
     func reply(_ slot: UInt32, type: Bytes, data: Bytes, requestID: Bytes) {
         guard state.connections[slot].state == .open else { return }
         let event = EventView(type: type, data: data, timestamp: timestamp, requestID: requestID)
+        metrics.messagesSent.add()
         enqueue(slot, frame(event, state.connections[slot].dialect, requestID: true))
     }
 

@@ -54,6 +54,7 @@ extension ShardCore {
         guard unsafe record.pointee.state == .open else { return }
         let dialect = unsafe record.pointee.dialect
         metrics.deliveries.add()
+        metrics.messagesSent.add()
         if event.origin != .none && event.origin == reference(slot) {
             guard !event.flags.contains(.exceptOrigin) else { return }
             // Only the connection that asked gets its request's ID back.
@@ -92,7 +93,7 @@ extension ShardCore {
     @inline(__always)
     func publish(_ event: EventView) -> Bool {
         if state.usesBackplane {
-            return forward(event, to: state.shared.routerIndex, RouterRecord.publish.rawValue)
+            return forward(event, to: state.routerIndex, RouterRecord.publish.rawValue)
         }
         let home = state.home(of: event.userHash)
         if home == state.index {

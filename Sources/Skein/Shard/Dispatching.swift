@@ -31,6 +31,7 @@ extension ShardCore {
         writer.append(bytes)
         state.arena.trim(room - writer.count)
         metrics.deliveries.add()
+        metrics.messagesSent.add()
         enqueue(slot, unsafe Bytes(memory, count: writer.count))
     }
 

@@ -51,7 +51,6 @@ extension ShardCore {
     func flush(into submissions: inout SubmissionQueue) {
         let count = state.dirty.count
         if count > 0 {
-            var messages: UInt64 = 0
             var bytes: UInt64 = 0
             var batch: Int64 = 0
             for index in 0..<count {
@@ -63,7 +62,6 @@ extension ShardCore {
                     && record.pointee.state != .dead
                 else { continue }
                 submissions.append(submission(for: slot))
-                messages &+= UInt64(unsafe record.pointee.turnMessages)
                 bytes &+= UInt64(unsafe record.pointee.turnBytes)
                 batch &+= 1
                 if unsafe record.pointee.flags.contains(.finishAfterFlush) {
@@ -71,7 +69,6 @@ extension ShardCore {
                 }
             }
             state.dirty.removeAll()
-            metrics.messagesSent.add(messages)
             metrics.bytesSent.add(bytes)
             metrics.sendBatch.record(batch)
         }
@@ -191,7 +188,6 @@ extension ShardCore {
     private func enqueueBehindBacklog(_ slot: UInt32, _ bytes: Bytes) {
         let record = unsafe state.connections.pointer(to: slot)
         unsafe record.pointee.backlog.value.append(bytes, messages: 1)
-        metrics.messagesSent.add(1)
         metrics.bytesSent.add(UInt64(bytes.count))
         checkSendQueue(slot)
     }

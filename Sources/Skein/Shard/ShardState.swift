@@ -81,6 +81,9 @@ struct ShardState: ~Copyable {
     var drain: ShardDrain?
     var isFinished = false
 
+    /// The router's place in the outbox: behind the shards.
+    var routerIndex: Int { shardCount }
+
     /// Where a user's devices meet.
     @inline(__always)
     func home(of hash: UInt64) -> Int { shardCount == 1 ? 0 : Int(hash % UInt64(shardCount)) }

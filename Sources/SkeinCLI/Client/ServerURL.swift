@@ -19,7 +19,8 @@ struct ServerURL: Equatable {
                         + "release; use \(scheme):// or a TLS tunnel.")
             }
             guard given == scheme else {
-                throw CommandFailure("\(option) starts with \(given)://; write \(scheme)://host:port.")
+                throw CommandFailure(
+                    "\(option) starts with \(given)://; write \(scheme)://host:port.")
             }
             rest = text[mark.upperBound...]
         }

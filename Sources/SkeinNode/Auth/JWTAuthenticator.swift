@@ -91,7 +91,8 @@ private extension JWTAuthenticator {
         headers.insert(encoded)
     }
 
-    func check(_ claims: TokenClaims, at now: Int64) throws(AuthenticationFailure) -> VerifiedToken {
+    func check(_ claims: TokenClaims, at now: Int64) throws(AuthenticationFailure) -> VerifiedToken
+    {
         let tolerance = Int64(Self.clockTolerance.milliseconds)
         var expiry: Int64?
         if let seconds = claims.expiresAt {

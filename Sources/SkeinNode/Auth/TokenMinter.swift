@@ -22,7 +22,8 @@ package struct TokenMinter: Sendable {
         guard UserID(user) != nil else {
             throw .error(
                 nil,
-                "`\(user)` is no user ID: it takes 1 to 128 visible ASCII characters; choose another.")
+                "`\(user)` is no user ID: it takes 1 to 128 visible ASCII characters; take another."
+            )
         }
         let now = Date().timeIntervalSince1970.rounded(.down)
         var claims = TokenClaims()

@@ -16,7 +16,8 @@ package struct ListenAddress: Sendable, Equatable {
             return nil
         }
         let digits = text[text.index(after: colon)...]
-        guard let port = Int(digits), digits.allSatisfy(\.isNumber), (0...65_535).contains(port) else {
+        guard let port = Int(digits), digits.allSatisfy(\.isNumber), (0...65_535).contains(port)
+        else {
             return nil
         }
         self.host = host.isEmpty ? "0.0.0.0" : host

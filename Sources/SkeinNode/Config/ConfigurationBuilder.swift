@@ -157,7 +157,8 @@ private extension ConfigurationBuilder {
         case .some(let text):
             let parts = text.split(separator: ",", omittingEmptySubsequences: false)
             let cores = parts.compactMap { Int($0.trimmed) }
-            let areCores = cores.count == parts.count && cores.allSatisfy { (0...4_095).contains($0) }
+            let areCores =
+                cores.count == parts.count && cores.allSatisfy { (0...4_095).contains($0) }
             guard areCores, Set(cores).count == cores.count else {
                 fail(
                     "WS_PIN",
@@ -180,7 +181,9 @@ private extension ConfigurationBuilder {
         for key in ["WS_ALLOWED_ORIGINS", "CORS_ALLOWED_ORIGINS", "WEBSOCKET_CORS_ORIGINS"] {
             for origin in values.list(key) where !origins.contains(origin) {
                 let rest = origin.firstRange(of: "://").map { origin[$0.upperBound...] }
-                if origin != "*", origin != "null", rest.map({ $0.isEmpty || $0.contains("/") }) ?? true {
+                if origin != "*", origin != "null",
+                    rest.map({ $0.isEmpty || $0.contains("/") }) ?? true
+                {
                     fail(
                         key,
                         "\(key) holds `\(origin)`, which is no origin; write https://example.com, "
@@ -218,8 +221,8 @@ private extension ConfigurationBuilder {
         if limits.messageBytesMax > limits.sendQueueBytesMax {
             fail(
                 "WS_SEND_QUEUE_BYTES",
-                "WS_SEND_QUEUE_BYTES (\(limits.sendQueueBytesMax)) is less than WS_MAX_MESSAGE_SIZE "
-                    + "(\(limits.messageBytesMax)), so one message could close its receiver; "
+                "WS_SEND_QUEUE_BYTES (\(limits.sendQueueBytesMax)) is less than "
+                    + "WS_MAX_MESSAGE_SIZE (\(limits.messageBytesMax)), so one message could close its receiver; "
                     + "raise it to at least that.")
         }
         if limits.messageBytesMax > limits.backplaneQueueBytesMax {

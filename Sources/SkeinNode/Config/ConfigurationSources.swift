@@ -107,7 +107,7 @@ private struct ConfigurationFile {
                         secretsSpecifier: .dynamic { key, _ in seen.add(key) }))
             }
         } catch {
-            // The parser's own words may quote the line that it stumbled over, and with it a secret.
+            // The parser's own words may quote the line they stumbled over, and a secret in it.
             throw .error(
                 nil,
                 "The configuration file \(path) is not a YAML or JSON object of keys and values; "

@@ -130,6 +130,13 @@ package enum ConfigurationTable {
             "WS_BACKPLANE_QUEUE_BYTES", \.backplaneQueueBytesMax, .bytes,
             1_048_576...17_179_869_184, unit: "bytes",
             "What may wait for Redis. Past it: INTERNAL_ERROR."),
+        .limit(
+            "WS_BACKPLANE_STALL", \.backplaneStall, 10...60 * second,
+            "How long an event may take through Redis and back before this node's own devices are "
+                + "served without it."),
+        .limit(
+            "WS_CANARY_TIMEOUT", \.canaryTimeout, 2 * second...60 * second,
+            "How long the canary may be silent before Redis counts as gone and is reconnected."),
         ConfigurationKey(
             "REDIS_POOL_SIZE", .integer, default: nil, range: 0...10_000, unit: "connections",
             idle: "a node needs no pool: it pipelines over one connection for each use",
@@ -172,7 +179,7 @@ package enum ConfigurationTable {
 
     private static let machinery: [ConfigurationKey] = [
         ConfigurationKey(
-            "WS_SHARDS", .integer, default: "0", range: 0...1_024, unit: "shards", flag: "shards",
+            "WS_SHARDS", .integer, default: "0", range: 0...128, unit: "shards", flag: "shards",
             "Event loops; 0: one for each core that this process may use."),
         ConfigurationKey(
             "WS_PIN", .text, default: "auto", flag: "pin",

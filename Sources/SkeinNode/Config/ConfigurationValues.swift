@@ -70,7 +70,8 @@ extension ConfigurationKey {
             return .text(text)
         case .address:
             guard ListenAddress(text) != nil else {
-                throw wrong("which is no address to listen on; write host:port, such as 0.0.0.0:8080")
+                throw wrong(
+                    "which is no address to listen on; write host:port, such as 0.0.0.0:8080")
             }
             return .text(text)
         case .integer:
@@ -82,7 +83,9 @@ extension ConfigurationKey {
             }
             return .integer(try within(number, wrong))
         case .boolean:
-            guard let flag = Self.boolean(text) else { throw wrong("which is neither true nor false") }
+            guard let flag = Self.boolean(text) else {
+                throw wrong("which is neither true nor false")
+            }
             return .boolean(flag)
         case .duration:
             guard let duration = DurationText.read(text) else {
@@ -155,7 +158,8 @@ private extension ConfigurationKey {
             throw .error(
                 name,
                 "\(name) (\(origin)) has \(secret.utf8.count) bytes, and a secret shorter than "
-                    + "\(Self.secretBytesMin) can be guessed; make one with `openssl rand -hex 32`.")
+                    + "\(Self.secretBytesMin) can be guessed; make one with `openssl rand -hex 32`."
+            )
         }
         return secret
     }

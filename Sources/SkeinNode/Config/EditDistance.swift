@@ -1,7 +1,7 @@
 // Which name someone may have meant.
 
 package enum NearestName {
-    /// The known name that takes the fewest single-letter edits, if those are few enough to be a slip.
+    /// The known name that takes the fewest single-letter edits, if few enough to be a slip.
     package static func of(_ name: String, among known: [String]) -> String? {
         let wanted = Array(name.uppercased().utf8.prefix(64))
         let ranked = known.map { ($0, distance(wanted, Array($0.utf8))) }

@@ -1,6 +1,5 @@
-// The operator's side of a node: health, readiness, metrics, drain, administration. Callers on this
-// machine are trusted; others show an API key or a service token for all but the three readings
-// that load balancers and Prometheus take. Web pages are never trusted, wherever their browser is.
+// The operator's side of a node: health, readiness, metrics, drain, administration. Requests and
+// answers are values here; `ControlListener` carries them, and `ControlAccess` says who may ask.
 
 internal import FoundationEssentials
 internal import Logging
@@ -9,8 +8,6 @@ internal import Synchronization
 
 package final class ControlPlane: Sendable {
     package static let bodyBytesMax = 65_536
-    /// Canary silence after which the backplane counts as gone, whatever its socket says.
-    private static let canaryAgeMax = 5.0
 
     private struct Final {
         var report: DrainReport?
@@ -20,7 +17,7 @@ package final class ControlPlane: Sendable {
 
     private let node: any NodeControl
     private let settings: ControlSettings
-    private let authenticator: JWTAuthenticator?
+    private let access: ControlAccess
     private let logs: LogQueue
     private let final = Mutex(Final())
 
@@ -30,7 +27,7 @@ package final class ControlPlane: Sendable {
     ) {
         self.node = node
         self.settings = settings
-        self.authenticator = authenticator
+        access = ControlAccess(settings: settings, authenticator: authenticator)
         self.logs = logs
     }
 
@@ -65,7 +62,7 @@ package final class ControlPlane: Sendable {
             response.allow = route.methods.joined(separator: ", ")
             return response
         }
-        if let refusal = refusal(of: request, isOpen: route.isOpen) { return refusal }
+        if let refusal = access.refusal(of: request, isOpen: route.isOpen) { return refusal }
         do throws(ServerError) {
             return try await answer(method, path, request)
         } catch {
@@ -125,56 +122,6 @@ package final class ControlPlane: Sendable {
 }
 
 private extension ControlPlane {
-    /// - Returns: `nil` where the caller may go on.
-    func refusal(of request: ControlRequest, isOpen: Bool) -> ControlResponse? {
-        // A page in the operator's browser can send requests here, and by rebinding its name to
-        // 127.0.0.1 even read the answers. Tools send no Origin and name us by address.
-        if request.origin != nil {
-            return .error(403, "FORBIDDEN", "Web pages may not call the control listener.")
-        }
-        if settings.listen.isLoopback, let host = request.host, !Self.isLoopback(host: host) {
-            return .error(
-                403, "FORBIDDEN",
-                "The control listener is on loopback only; call it as 127.0.0.1 or localhost.")
-        }
-        guard !isOpen, !request.isLocal else { return nil }
-        if let key = request.apiKey {
-            guard settings.apiKeys.contains(where: { Self.equal($0, key) }) else {
-                return .error(401, "UNAUTHORIZED", "The X-API-Key is not one of API_KEY.")
-            }
-            return nil
-        }
-        guard let token = request.token, let authenticator else {
-            return .error(
-                401, "UNAUTHORIZED",
-                "From another machine this needs X-API-Key, or a token with the role service or "
-                    + "admin; set one of them.")
-        }
-        do throws(AuthenticationFailure) {
-            guard try authenticator.verify(token).isService else {
-                return .error(
-                    403, "FORBIDDEN", "The token has neither the role service nor admin.")
-            }
-            return nil
-        } catch {
-            return .error(401, "UNAUTHORIZED", "The token was refused: \(error.rawValue).")
-        }
-    }
-
-    static func isLoopback(host: String) -> Bool {
-        ListenAddress.isLoopback(ListenAddress(host)?.host ?? host.trimmingBrackets)
-    }
-
-    /// Takes the same time wherever the first difference is.
-    static func equal(_ left: String, _ right: String) -> Bool {
-        let left = Array(left.utf8)
-        let right = Array(right.utf8)
-        guard left.count == right.count else { return false }
-        var difference: UInt8 = 0
-        for index in left.indices { difference |= left[index] ^ right[index] }
-        return difference == 0
-    }
-
     func ready() -> ControlResponse {
         let snapshot = node.snapshot()
         func no(_ status: String, _ reason: String) -> ControlResponse {
@@ -187,10 +134,12 @@ private extension ControlPlane {
             return no("starting", "The sockets listener does not accept yet.")
         }
         let backplane = snapshot.backplane
-        let isSilent = (backplane.canaryAgeSeconds ?? 0) > Self.canaryAgeMax
+        // The router says so too, unless it is the one that is stuck.
+        let silenceMax = snapshot.limits.canaryTimeout.inSeconds
+        let isSilent = (backplane.canaryAgeSeconds ?? 0) > silenceMax
         let reason: String
         switch backplane.state {
-        case .up where isSilent: reason = "Redis has been silent for over \(Self.canaryAgeMax) s."
+        case .up where isSilent: reason = "Redis has been silent for over \(silenceMax) s."
         case .memory, .up: return .json(ReadyBody(status: "ready", reason: nil))
         case .connecting: reason = backplane.reason ?? "Redis has not been reached yet."
         case .degraded: reason = backplane.reason ?? "Redis is gone."
@@ -312,11 +261,5 @@ private extension ControlPlane {
 
     func decode<Body: Decodable>(_ type: Body.Type, _ request: ControlRequest) -> Body? {
         try? JSONDecoder().decode(type, from: Data(request.body))
-    }
-}
-
-private extension String {
-    var trimmingBrackets: String {
-        hasPrefix("[") && hasSuffix("]") ? String(dropFirst().dropLast()) : self
     }
 }

@@ -30,7 +30,8 @@ package struct LogLine: Sendable {
 
 private extension LogLine {
     var timestamp: String {
-        let date = Date(timeIntervalSince1970: Double(millisecondsSince1970) / 1_000)
+        // Formatting cuts, so half a millisecond keeps the one before from showing.
+        let date = Date(timeIntervalSince1970: (Double(millisecondsSince1970) + 0.5) / 1_000)
         return date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
     }
 

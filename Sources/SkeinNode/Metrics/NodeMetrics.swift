@@ -78,9 +78,11 @@ private extension NodeMetrics {
         out.single(
             "skein_slow_consumers_total", .counter, total(\.slowConsumers),
             "Connections that were closed because they did not read.")
-        let dropped = merge(snapshot, \.dropped).merging(snapshot.backplane.dropped, uniquingKeysWith: +)
+        let dropped = merge(snapshot, \.dropped).merging(
+            snapshot.backplane.dropped, uniquingKeysWith: +)
         labelled(
-            "skein_dropped_total", "reason", ["slow_consumer", "rate_limited", "overload", "stale"],
+            "skein_dropped_total", "reason",
+            ["slow_consumer", "rate_limited", "overload", "stale"],
             dropped, "Messages that were not passed on, by why.", into: &out)
         out.family("skein_malformed_total", .counter, "Messages that could not be read.")
         out.sample("skein_malformed_total", [("source", "client")], total(\.malformed))

@@ -39,7 +39,8 @@ package struct ProcessStatistics: Sendable {
 
 private extension ProcessStatistics {
     static let bootSecondsSince1970: Double = {
-        for line in (text("/proc/stat") ?? "").split(separator: "\n") where line.hasPrefix("btime ") {
+        for line in (text("/proc/stat") ?? "").split(separator: "\n") where line.hasPrefix("btime ")
+        {
             return Double(line.dropFirst(6).trimmed) ?? 0
         }
         return 0

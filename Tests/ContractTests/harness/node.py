@@ -43,6 +43,12 @@ def environment(extra=None) -> dict:
     return {name: value for name, value in clean.items() if value is not None}
 
 
+def loopback(arguments) -> list[str]:
+    """What makes `serve` take free ports of the loopback, where `arguments` do not say else."""
+    flags = [flag for flag in ("--listen", "--control-listen") if flag not in arguments]
+    return [word for flag in flags for word in (flag, "127.0.0.1:0")]
+
+
 def launch(command, *, nofile=None, deny_io_uring=None, **how) -> subprocess.Popen:
     """Starts `command` so that it dies with this test run, whatever happens to that."""
     options = [str(os.getpid())]
@@ -99,10 +105,7 @@ class Node:
         if redis:
             settings["REDIS_URL"] = redis.url
         settings.update(env or {})
-        command = [BINARY, "serve"]
-        for flag in ("--listen", "--control-listen"):
-            if flag not in arguments:
-                command += [flag, "127.0.0.1:0"]
+        command = [BINARY, "serve", *loopback(arguments)]
         command += ["--io", io] if io else []
         command += arguments
         self.process = launch(

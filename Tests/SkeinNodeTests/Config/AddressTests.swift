@@ -5,7 +5,9 @@ import SkeinNode
 import Testing
 
 @Suite struct AddressTests {
-    private func backplane(_ environment: [String: String], flags: [String: String] = [:]) -> BackplaneChoice? {
+    private func backplane(_ environment: [String: String], flags: [String: String] = [:])
+        -> BackplaneChoice?
+    {
         var environment = environment
         environment["JWT_SECRET"] = "0123456789abcdef0123456789abcdef"
         let sources = ConfigurationSources(flags: flags, environment: environment)

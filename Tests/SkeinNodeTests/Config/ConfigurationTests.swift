@@ -19,7 +19,9 @@ private let secret = "0123456789abcdef0123456789abcdef"
             isDevelopment: dev)
     }
 
-    private func withFile<R>(_ name: String, _ text: String, _ body: (String) throws -> R) throws -> R {
+    private func withFile<R>(_ name: String, _ text: String, _ body: (String) throws -> R) throws
+        -> R
+    {
         let directory = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString)
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: directory) }
@@ -48,7 +50,8 @@ private let secret = "0123456789abcdef0123456789abcdef"
     }
 
     @Test func flagBeatsVariableBeatsFileBeatsDefault() throws {
-        try withFile("skein.yaml", "WS_SHARDS: 3\nWS_PING_INTERVAL: 7s\nLOG_LEVEL: debug\n") { path in
+        try withFile("skein.yaml", "WS_SHARDS: 3\nWS_PING_INTERVAL: 7s\nLOG_LEVEL: debug\n") {
+            path in
             let report = load(
                 ["WS_SHARDS": "2", "WS_PING_INTERVAL": "8s"], flags: ["WS_SHARDS": "1"], file: path)
             let configuration = try #require(report.configuration)
@@ -63,8 +66,16 @@ private let secret = "0123456789abcdef0123456789abcdef"
     }
 
     @Test(arguments: [
-        ("skein.json", #"{"WS_PONG_TIMEOUT":90,"READY_WHEN_DEGRADED":true,"WS_ALLOWED_ORIGINS":["https://a.b","https://c.d"]}"#),
-        ("skein.yaml", "WS_PONG_TIMEOUT: 90\nREADY_WHEN_DEGRADED: true\nWS_ALLOWED_ORIGINS:\n  - https://a.b\n  - https://c.d\n"),
+        (
+            "skein.json",
+            #"{"WS_PONG_TIMEOUT":90,"READY_WHEN_DEGRADED":true,"#
+                + #""WS_ALLOWED_ORIGINS":["https://a.b","https://c.d"]}"#
+        ),
+        (
+            "skein.yaml",
+            "WS_PONG_TIMEOUT: 90\nREADY_WHEN_DEGRADED: true\n"
+                + "WS_ALLOWED_ORIGINS:\n  - https://a.b\n  - https://c.d\n"
+        ),
     ])
     func filesOfBothKinds(name: String, text: String) throws {
         try withFile(name, text) { path in
@@ -94,7 +105,7 @@ private let secret = "0123456789abcdef0123456789abcdef"
         let report = load(["WS_SHARD": "2", "SKEIN_X": "1", "OTHER": "1", "DRAIN_DEADLIN": "3s"])
         #expect(report.configuration != nil)
         #expect(report.warnings.compactMap(\.key) == ["DRAIN_DEADLIN", "SKEIN_X", "WS_SHARD"])
-        #expect(report.warnings.allSatisfy(\.isUnknownVariable))
+        #expect(report.warnings.map(\.isUnknownVariable) == [true, true, true])
         #expect(report.warnings[2].message.contains("did you mean WS_SHARDS?"))
     }
 
@@ -134,7 +145,8 @@ private let secret = "0123456789abcdef0123456789abcdef"
     @Test func originsOfAllThreeNamesAreMerged() throws {
         let configuration = try #require(
             load([
-                "WS_ALLOWED_ORIGINS": "https://a.b, https://c.d", "CORS_ALLOWED_ORIGINS": "https://c.d",
+                "WS_ALLOWED_ORIGINS": "https://a.b, https://c.d",
+                "CORS_ALLOWED_ORIGINS": "https://c.d",
                 "WEBSOCKET_CORS_ORIGINS": "http://localhost:3000",
             ]).configuration)
         #expect(

@@ -16,7 +16,7 @@ import Testing
     @Test func text() {
         #expect(
             line.write(as: .text)
-                == #"2023-11-14T22:13:20.123Z WARNING  a \"b\"\nc user="x y" n=1\u001b[2J"#)
+                == #"2023-11-14T22:13:20.123Z WARNING  a \"b\"\nc user="x y" n="1\u001b[2J""#)
     }
 
     @Test func json() throws {

@@ -22,7 +22,8 @@ import Testing
         shard.connections = ["relay": 3, "echo": 1]
         shard.closes = [1_000: 2, 4_008: 1]
         shard.dropped = ["slow_consumer": 4, "odd\"reason\\": 1]
-        shard.loopTurn = HistogramSnapshot(buckets: [0, 1, 0, 2] + Array(repeating: 1, count: 40), count: 43, sum: 99)
+        shard.loopTurn = HistogramSnapshot(
+            buckets: [0, 1, 0, 2] + Array(repeating: 1, count: 40), count: 43, sum: 99)
         var other = ShardSnapshot()
         other.index = 1
         var snapshot = ServerSnapshot()
