@@ -63,6 +63,14 @@ package enum Sockets {
 
     package static func close(_ fd: Int32) { _ = Glibc.close(fd) }
 
+    /// Listeners of several processes may share a port when all of them ask for it, and two nodes
+    /// that take each other's connections are never meant: so look first, as one who does not share.
+    package static func checkFree(_ address: SocketAddress) throws(SystemError) {
+        guard address.port != 0 else { return }
+        let (fd, _) = try listen(on: address, backlog: 1, reusePort: false)
+        close(fd)
+    }
+
     /// Ends both directions; what is in flight on it completes.
     package static func shutdown(_ fd: Int32) { _ = Glibc.shutdown(fd, Int32(SHUT_RDWR)) }
 

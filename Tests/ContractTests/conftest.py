@@ -44,6 +44,8 @@ def pytest_generate_tests(metafunc):
     without_uring = pytest.mark.skipif(bool(denied), reason=str(denied))
     if "io" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("io").split(",")
+        if metafunc.definition.get_closest_marker("one_tenant"):
+            chosen = [io for io in chosen if io != "uring" or not denied][:1] or chosen[:1]
         tenants = [
             pytest.param(io, marks=without_uring if io == "uring" else ()) for io in chosen
         ]

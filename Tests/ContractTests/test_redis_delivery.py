@@ -296,6 +296,7 @@ def test_many_users_at_once(nodes, redis, name):
             raw.close()
 
 
+@pytest.mark.one_tenant
 @pytest.mark.slow
 def test_channels_are_left_ten_seconds_after_the_last_device(nodes, redis, name, open_client):
     user = name()
@@ -309,6 +310,7 @@ def test_channels_are_left_ten_seconds_after_the_last_device(nodes, redis, name,
     until(lambda: subscribers(redis, *channels) == [0, 0], timeout=30, what="leaving")
 
 
+@pytest.mark.one_tenant
 @pytest.mark.slow
 def test_back_within_ten_seconds_stays_subscribed(nodes, redis, name, open_client, publish):
     user = name()

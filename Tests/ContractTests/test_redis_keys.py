@@ -77,6 +77,7 @@ def test_devices_on_two_nodes(nodes, keys, name, open_client):
     until(lambda: set(devices(keys, user)) == {second.connection_id}, what="one device")
 
 
+@pytest.mark.one_tenant
 @pytest.mark.slow
 def test_leaving_one_node_is_not_leaving(nodes, keys, name, open_client):
     """The last device of one node is not the user's last: past the 5 s of quiet the user is still
@@ -93,6 +94,7 @@ def test_leaving_one_node_is_not_leaving(nodes, keys, name, open_client):
     assert set(devices(keys, user)) == {second.connection_id}
 
 
+@pytest.mark.one_tenant
 @pytest.mark.slow
 def test_leaving(nodes, keys, name, open_client):
     user = name()
@@ -109,6 +111,7 @@ def test_leaving(nodes, keys, name, open_client):
     assert abs(int(keys("GET", f"online:{user}")) - time.time()) < 60, "it tells when last seen"
 
 
+@pytest.mark.one_tenant
 @pytest.mark.slow
 def test_a_reconnect_makes_no_noise(nodes, keys, name, open_client):
     user = name()
@@ -122,6 +125,7 @@ def test_a_reconnect_makes_no_noise(nodes, keys, name, open_client):
     assert 0 < keys("TTL", f"online:{user}") <= 60
 
 
+@pytest.mark.one_tenant
 @pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_keys_are_renewed(nodes, keys, name, open_client):
@@ -139,6 +143,7 @@ def test_keys_are_renewed(nodes, keys, name, open_client):
     until(renewed, timeout=60, every=0.2, what="the renewal of online:{user}")
 
 
+@pytest.mark.one_tenant
 @pytest.mark.slow
 def test_a_node_that_dies_leaves_nothing_without_ttl(start, io, redis, keys, name):
     node = start(io=io, redis=redis)
@@ -213,6 +218,7 @@ def test_logout_closes_every_device(guarded, keys, name, open_client, how):
     assert guarded.handshake(token=token(user)).status == 401
 
 
+@pytest.mark.one_tenant
 def test_sessions_without_redis(start, io, name):
     """503 and when to try again, until it is back."""
     server = start(make=RedisServer)
@@ -239,6 +245,7 @@ def test_sessions_without_redis(start, io, name):
 # Passwords
 
 
+@pytest.mark.one_tenant
 def test_redis_with_a_password(start, io, name, open_client):
     server = start(make=RedisServer, password="a-good-password")
     for env in (
@@ -256,6 +263,7 @@ def test_redis_with_a_password(start, io, name, open_client):
         client.expect("alert", {"n": 1})
 
 
+@pytest.mark.one_tenant
 @pytest.mark.parametrize("password", ["wrong-password", None])
 def test_redis_with_a_wrong_password(start, io, name, open_client, password):
     """Degraded, with the reason, and serving those who are here."""

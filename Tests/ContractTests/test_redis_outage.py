@@ -187,6 +187,7 @@ def test_every_connection_killed(node, server, name, open_client, traffic):
     traffic.check()
 
 
+@pytest.mark.one_tenant
 @pytest.mark.slow
 def test_redis_absent_at_the_start(start, io, name, open_client):
     server = start(make=RedisServer, start=False)
@@ -203,6 +204,7 @@ def test_redis_absent_at_the_start(start, io, name, open_client):
     dave.expect("chat_message", {"senderId": carol.user, "message": "again"})
 
 
+@pytest.mark.one_tenant
 @pytest.mark.slow
 def test_ready_when_degraded_by_choice(start, io, server, name, open_client):
     node = start(io=io, redis=server, env={"READY_WHEN_DEGRADED": "true"})
@@ -213,6 +215,7 @@ def test_ready_when_degraded_by_choice(start, io, server, name, open_client):
     talk(node, name, open_client)
 
 
+@pytest.mark.one_tenant
 @pytest.mark.slow
 def test_presence_is_written_again_after_redis_lost_it(node, server, name, open_client):
     """Redis comes back empty: the keys of those who are connected come back too."""
@@ -232,6 +235,7 @@ def test_presence_is_written_again_after_redis_lost_it(node, server, name, open_
         )
 
 
+@pytest.mark.one_tenant
 @pytest.mark.slow
 def test_a_drain_while_redis_is_gone(node, server, name, open_client):
     client = open_client(node, name())

@@ -101,13 +101,20 @@ def test_interrupt_leaves(start, node, name):
     until(lambda: node.connections(tail.user) == [], what="its leaving")
 
 
-def test_the_server_leaving_ends_it(start, name):
+def test_it_outlives_the_node(start, name, open_client):
+    """Says that the node has left, and is back when the node is."""
     node = start()
-    tail = start(node, name(), make=Tail)
+    port = node.port
+    tail = start(node, name("bob"), make=Tail)
     assert node.control("POST", "/drain", {}).status == 202
     assert node.wait_exit() == 0
-    tail.process.wait(20)
-    assert "1012" in tail.out.text + tail.log.text or tail.log.text
+    until(lambda: tail.log.text or "1012" in tail.out.text, what="a word on it")
+    assert tail.process.poll() is None
+    node = start("--listen", f"127.0.0.1:{port}")
+    until(lambda: node.connections(tail.user), timeout=40, what="its return")
+    alice = open_client(node, name("alice"))
+    alice.chat(tail.user, "welcome back")
+    tail.out.until("welcome back")
 
 
 @pytest.mark.parametrize(

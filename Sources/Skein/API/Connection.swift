@@ -29,7 +29,7 @@ public struct Connection: ~Copyable {
 
     /// Begins an event of the same type as a message.
     public func draft(like message: borrowing Message) -> EventDraft {
-        EventDraft(core: core, type: message.bytes.slice(message.typeRange))
+        EventDraft(core: core, type: message.rawType)
     }
 
     /// Sends an event to every device of a user, wherever they are, in the order of acceptance. A

@@ -7,7 +7,10 @@ internal import SkeinWire
 public struct Message: ~Copyable {
     let core: ShardCore
     let bytes: Bytes
-    let typeRange: ByteRange
+    /// Without escapes.
+    let type: Bytes
+    /// As the client wrote it, without its quotes.
+    let rawType: Bytes
 
     /// A member of the message's data: where it is and what kind of value.
     public struct Field {
@@ -19,10 +22,7 @@ public struct Message: ~Copyable {
 
     /// Whether this is the message's type.
     @inline(__always)
-    public func isType(_ name: StaticString) -> Bool {
-        let type = bytes.slice(typeRange)
-        return type.equals(name)
-    }
+    public func isType(_ name: StaticString) -> Bool { type.equals(name) }
 
     /// A member of `data`; `nil` when it is not there. Of several with one name the last counts.
     public func field(_ name: StaticString) -> Field? {
@@ -63,9 +63,40 @@ public struct Message: ~Copyable {
         }
     }
 
-    /// Whether a string member holds at least one character.
-    public func isNonemptyString(_ field: Field) -> Bool {
-        field.kind == .string && !field.member.string.isEmpty
+    /// Whether a member is an ID: a string of 1 to 128 visible ASCII characters.
+    public func isID(_ field: Field) -> Bool { userID(field) != nil }
+
+    /// Whether a member is an array of IDs and of nothing else.
+    public func isIDArray(_ field: Field) -> Bool {
+        guard field.kind == .array else { return false }
+        let array = raw(field)
+        let text = unsafe array.buffer
+        var offset = 1
+        while true {
+            // The array was validated: between two strings there is one comma and white space.
+            while offset < array.count, unsafe text[offset] != UInt8(ascii: "\"") {
+                switch unsafe text[offset] {
+                case UInt8(ascii: " "), UInt8(ascii: "\t"), UInt8(ascii: "\r"), UInt8(ascii: "\n"),
+                    UInt8(ascii: ","):
+                    offset += 1
+                case UInt8(ascii: "]"):
+                    return true
+                default:
+                    return false
+                }
+            }
+            guard let end = unsafe JSONScanner.scanValue(in: text.span, at: offset) else { return false }
+            let content = array.slice(from: offset + 1, count: end - offset - 2)
+            guard isID(content) else { return false }
+            offset = end
+        }
+    }
+
+    private func isID(_ content: Bytes) -> Bool {
+        ByteWriter.withTemporary(capacity: content.count + 4) { writer in
+            unsafe JSONString.unescape(content.buffer.span, into: &writer)
+            return writer.withWritten { UserID(bytes: $0) != nil }
+        }
     }
 
     /// A member's value as the client wrote it.

@@ -148,6 +148,10 @@ public final class Server: Sendable {
         }
         var listeners: [Int32] = []
         var address = wanted
+        do throws(SystemError) { try Sockets.checkFree(wanted) } catch {
+            throw ServerError(
+                "Cannot listen on \(configuration.listen): \(error). Stop what uses it or choose another with --listen.")
+        }
         do throws(SystemError) {
             for _ in 0..<shared.shardCount {
                 let (fd, real) = try Sockets.listen(on: address)
@@ -345,7 +349,7 @@ public final class Server: Sendable {
         let (drain, hasEnded) = lifecycle.withLock { ($0.drain, $0.hasEnded) }
         var progress = DrainProgress(phase: .running, remaining: 0, told: 0, waves: 0)
         for metrics in shardMetrics {
-            progress.remaining += Int(metrics.value.open.count)
+            progress.remaining += Int(metrics.value.alive.count)
             progress.told += Int(metrics.value.told.count)
             progress.waves = max(progress.waves, Int(metrics.value.waves.count))
         }

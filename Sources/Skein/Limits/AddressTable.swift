@@ -50,7 +50,7 @@ final class AddressTable: @unchecked Sendable {
             let count = old >> Self.dueBits
             if max > 0 && count >= UInt64(max) { return .tooMany }
             let due = Swift.max(old & Self.dueMask, milliseconds)
-            let isTooFast = interval > 0 && due - milliseconds >= lead
+            let isTooFast = interval > 0 && due - milliseconds + interval > lead
             let next = isTooFast ? due : due + interval
             let new = (count + 1) << Self.dueBits | next & Self.dueMask
             if unsafe entries[place].state.compareExchange(

@@ -77,6 +77,8 @@ struct ShardMetrics: ~Copyable, Sendable {
     let eventsLeft = Counter()
     let waves = Counter()
     let open = Counter()
+    /// Connections in any state, to the last completion.
+    let alive = Counter()
     let isListening = Counter()
 
     init() {}

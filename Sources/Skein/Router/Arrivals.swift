@@ -116,6 +116,8 @@ extension RouterCore {
     /// Redis hears a channel for us. `chat:user:` is asked for last, so with it a user is complete.
     func subscribed(_ channel: Bytes) {
         metrics.subscriptions.add()
+        // The canary can be heard from here on; the first one is asked for at once.
+        if channel.equals(state.canaryChannel) { state.canaryDue = state.now }
         guard let id = channel.dropping("chat:user:") else { return }
         state.unacknowledgedSubscribes = max(0, state.unacknowledgedSubscribes - 1)
         guard let user = state.users.find(id, hash: UserHash.of(id)) else { return }

@@ -28,7 +28,7 @@ extension RouterCore {
         let text = unsafe payload.buffer
         guard payload.count <= state.limits.messageBytesMax + 4_096, unsafe UTF8Validator.isValid(text.span),
             unsafe state.envelope.index.index(text.span),
-            let type = member("type", payload), type.kind == .string, !type.string.isEmpty,
+            let type = member("type", payload), type.kind == .string,
             type.string.range.count <= ShardCore.typeBytesMax
         else {
             metrics.malformed.add()

@@ -19,8 +19,7 @@ extension ShardCore {
             close(slot, .unsupportedData, reason: "this endpoint takes text messages")
             return
         }
-        guard isWithinRate(slot) else { return }
-        dispatch(slot, dialect, bytes)
+        dispatch(slot, dialect, bytes, isRefused: !isWithinRate(slot))
     }
 
     private func echo(_ slot: UInt32, _ opcode: Opcode, _ bytes: Bytes) {
@@ -44,16 +43,13 @@ extension ShardCore {
         let record = unsafe state.connections.pointer(to: slot)
         let now = state.now.nanoseconds
         let due = unsafe max(record.pointee.rateDue, now)
-        guard due &- now < state.messageLead else {
-            refuseMessage(slot)
-            return false
-        }
+        guard due &- now &+ interval <= state.messageLead else { return false }
         unsafe record.pointee.rateDue = due &+ interval
         if due == now { unsafe record.pointee.refusals = 0 }
         return true
     }
 
-    private func refuseMessage(_ slot: UInt32) {
+    private func refuseMessage(_ slot: UInt32, _ requestID: Bytes) {
         metrics.count(.rateLimited)
         let now = state.now.nanoseconds
         if state.connections[slot].refusals == 0 { state.connections[slot].refusalsStart = now }
@@ -64,29 +60,37 @@ extension ShardCore {
             close(slot, .rateLimited, reason: "too many messages")
             return
         }
-        fail(slot, .rateLimited, "too many messages: slow down", .empty)
+        fail(slot, .rateLimited, "too many messages: slow down", requestID)
     }
 
-    private func dispatch(_ slot: UInt32, _ dialect: UInt8, _ bytes: Bytes) {
+    private func dispatch(_ slot: UInt32, _ dialect: UInt8, _ bytes: Bytes, isRefused: Bool) {
         let shape = state.dialects.shape(dialect)
         state.dataKey = shape.dataText
-        guard unsafe state.envelope.index.index(bytes.buffer.span),
-            let type = unsafe state.envelope.index.find(shape.nameText, in: bytes.buffer.span),
-            type.kind == .string
-        else {
-            metrics.malformed.add()
-            fail(slot, .invalidMessage, "not an envelope: a JSON object with a string for its type", .empty)
+        guard unsafe state.envelope.index.index(bytes.buffer.span) else {
+            if isRefused { refuseMessage(slot, .empty) } else { notAnEnvelope(slot, .empty) }
             return
         }
         var requestID = Bytes.empty
         if let member = unsafe state.envelope.index.find("requestId", in: bytes.buffer.span) {
-            requestID = bytes.slice(member.value)
             guard member.kind == .string || member.kind == .number,
-                requestID.count <= Self.requestIDBytesMax
+                member.value.range.count <= Self.requestIDBytesMax
             else {
-                fail(slot, .validation, "requestId must be a string of at most 256 bytes", .empty)
+                if isRefused { refuseMessage(slot, .empty) } else {
+                    fail(slot, .validation, "requestId must be a string of at most 256 bytes", .empty)
+                }
                 return
             }
+            requestID = bytes.slice(member.value)
+        }
+        guard !isRefused else {
+            refuseMessage(slot, requestID)
+            return
+        }
+        guard let type = unsafe state.envelope.index.find(shape.nameText, in: bytes.buffer.span),
+            type.kind == .string
+        else {
+            notAnEnvelope(slot, requestID)
+            return
         }
         guard type.string.range.count <= Self.typeBytesMax else {
             fail(slot, .unknownEvent, "type must be at most 256 bytes", requestID)
@@ -96,16 +100,32 @@ extension ShardCore {
             guard member.kind == .object,
                 unsafe state.data.index.indexTrusted(bytes.buffer.span, object: member.value)
             else {
-                fail(slot, .validation, shape.dataKey == .data
-                    ? "data must be an object" : "payload must be an object", requestID)
+                fail(
+                    slot, .validation,
+                    shape.dataKey == .data ? "data must be an object" : "payload must be an object",
+                    requestID)
                 return
             }
         } else {
             state.data.index.removeAll()
         }
-        let message = Message(core: self, bytes: bytes, typeRange: type.string)
+        let rawType = bytes.slice(type.string)
+        var name = rawType
+        if type.hasEscapes {
+            state.name.clear()
+            unsafe JSONString.unescape(rawType.buffer.span, into: &state.name.writer)
+            name = state.name.bytes
+        }
+        let message = Message(core: self, bytes: bytes, type: name, rawType: rawType)
         let connection = Connection(core: self, slot: slot)
         state.dialects.received(dialect, message, connection)
+    }
+
+    private func notAnEnvelope(_ slot: UInt32, _ requestID: Bytes) {
+        metrics.malformed.add()
+        fail(
+            slot, .invalidMessage, "not an envelope: a JSON object with a string for its type",
+            requestID)
     }
 
     static var requestIDBytesMax: Int { 258 }

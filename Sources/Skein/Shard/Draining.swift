@@ -104,6 +104,9 @@ extension ShardCore {
             close(slot, code: 1012, reason: unsafe Bytes(base, count: text.count))
         }
         state.connections[slot].flags.insert(.told)
+        // It may take its time: what is still here at the drain's deadline is closed then.
+        state.connections[slot].deadline = max(state.connections[slot].deadline, drain.deadline)
+        schedule(slot)
         metrics.told.add()
     }
 

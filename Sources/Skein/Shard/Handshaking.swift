@@ -89,6 +89,9 @@ extension ShardCore {
             if let range = unsafe Bearer.token(inProtocols: list.buffer.span) {
                 state.connections[slot].flags.insert(.bearerProtocol)
                 offered = list.slice(range)
+            } else if list.equals("bearer"), let more = request.moreProtocols {
+                state.connections[slot].flags.insert(.bearerProtocol)
+                offered = bytes.slice(more)
             }
         }
         if let query = request.query {

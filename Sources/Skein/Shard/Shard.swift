@@ -57,6 +57,7 @@ struct Shard: Machine, ~Copyable {
         core.fireTimers()
         core.continueDrain()
         core.flush(into: &submissions)
+        core.metrics.alive.set(UInt64(core.state.connections.count))
         core.metrics.loopTurn.record(Instant.now().nanoseconds(since: core.state.turnStart))
         core.state.turnStart = Instant(nanoseconds: 0)
     }

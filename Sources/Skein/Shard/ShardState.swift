@@ -60,6 +60,8 @@ struct ShardState: ~Copyable {
     var envelope = MemberTable()
     var data = MemberTable()
     var timestamp = Scratch(capacity: 32)
+    /// A message's type, where it was written with escapes.
+    var name = Scratch(capacity: 1_024)
     /// What the dialect of the message in hand calls its data.
     var dataKey: StaticString = "data"
 

@@ -58,8 +58,8 @@ private struct Exchange {
 
     func readReceipt(_ message: borrowing Message, _ connection: borrowing Connection) {
         guard let reader = user("senderId", message, connection) else { return }
-        guard let messageIDs = message.field("messageIds"), messageIDs.kind == .array else {
-            connection.fail(.validation, "messageIds must be an array", for: message)
+        guard let messageIDs = message.field("messageIds"), message.isIDArray(messageIDs) else {
+            connection.fail(.validation, "messageIds must be an array of IDs", for: message)
             return
         }
         var event = connection.draft("read_receipt")
@@ -95,8 +95,9 @@ private struct Exchange {
 
     func chatDelete(_ message: borrowing Message, _ connection: borrowing Connection) {
         guard let receiver = user("receiverId", message, connection) else { return }
-        guard let messageID = message.field("messageId"), message.isNonemptyString(messageID) else {
-            connection.fail(.validation, "messageId must be a string that is not empty", for: message)
+        guard let messageID = message.field("messageId"), message.isID(messageID) else {
+            connection.fail(
+                .validation, "messageId must be 1 to 128 visible ASCII characters", for: message)
             return
         }
         both(receiver, message, connection)
@@ -104,10 +105,10 @@ private struct Exchange {
 
     func notificationRead(_ message: borrowing Message, _ connection: borrowing Connection) {
         guard let notificationID = message.field("notificationId"),
-            message.isNonemptyString(notificationID)
+            message.isID(notificationID)
         else {
             connection.fail(
-                .validation, "notificationId must be a string that is not empty", for: message)
+                .validation, "notificationId must be 1 to 128 visible ASCII characters", for: message)
             return
         }
         // This release stores no notifications, so there is none to mark.

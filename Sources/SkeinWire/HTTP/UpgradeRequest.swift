@@ -15,6 +15,8 @@ package struct UpgradeRequest: Equatable, Sendable {
     package var key: ByteRange?
     /// The first line of each when there are several; offers after it count as not made.
     package var protocols: ByteRange?
+    /// A second line of subprotocols: a list may be spread over lines (RFC 9110 §5.3).
+    package var moreProtocols: ByteRange?
     package var extensions: ByteRange?
     package var userAgent: ByteRange?
     /// The last line when there are several: the one nearest to us, so the one to trust.
@@ -147,7 +149,7 @@ extension UpgradeRequest {
             guard version == .missing else { throw .headerRepeated }
             version = text.equals("13") ? .thirteen : .other
         case 22 where field.equalsIgnoringCase("sec-websocket-protocol"):
-            if protocols == nil { protocols = value }
+            if protocols == nil { protocols = value } else if moreProtocols == nil { moreProtocols = value }
         case 24 where field.equalsIgnoringCase("sec-websocket-extensions"):
             if extensions == nil { extensions = value }
         default:
