@@ -4,6 +4,7 @@ and the small commands."""
 import json
 import re
 import socket
+import threading
 import time
 
 import pytest
@@ -332,3 +333,42 @@ def test_the_tests_own_environment_stays_outside(monkeypatch):
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
     assert "REDIS_URL" not in environment()
     assert json.dumps(environment({"A": None})) == json.dumps(environment())
+
+
+# status, drain
+
+
+def test_status(start, name, open_client):
+    node = start()
+    open_client(node, name())
+    control = f"http://127.0.0.1:{node.control_port}"
+    node_id = node.control("GET", "/health").json()["nodeId"]
+    result = skein("status", "--control", control)
+    assert result.returncode == 0, result
+    assert node_id in result.stdout
+    assert "memory" in result.stdout
+    result = skein("status", "--control", control, "--json")
+    assert result.returncode == 0, result
+    assert node_id in json.dumps(json.loads(result.stdout))
+
+
+def test_drain_command(start, name):
+    """Exit 0 when the node is empty."""
+    node = start(env={"DRAIN_DEADLINE": "60s"})
+    client = node.connect(name())
+    control = f"http://127.0.0.1:{node.control_port}"
+    thread = threading.Thread(target=client.expect_closed, args=(1012,))
+    thread.start()
+    node.may_end = True
+    result = skein("drain", "--control", control, "--deadline", "10s", "--follow")
+    thread.join()
+    assert result.returncode == 0, result
+    assert node.wait_exit() == 0
+
+
+@pytest.mark.parametrize("command", ["status", "drain"])
+def test_nobody_at_the_control_address(command):
+    result = skein(command, "--control", "http://127.0.0.1:1")
+    assert result.returncode > 0
+    assert "127.0.0.1:1" in result.stderr
+    assert "Fatal error" not in result.stderr

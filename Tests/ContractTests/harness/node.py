@@ -22,6 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 BINARY = os.environ.get("SKEIN_BINARY", str(REPOSITORY / ".build/release/skein"))
 LAUNCHER = str(Path(__file__).with_name("launch.py"))
 ADDRESS = re.compile(r"\b(wss?|https?)://([0-9.]+|\[[0-9a-f:]+\]|localhost):(\d+)")
+TRAP = re.compile(r"^(\S+: )?Fatal error|\*\*\* (Signal|Program crashed)|^💣")
 
 # Shared nodes must not refuse a test for what another test did a moment ago; the tests of these
 # limits set them themselves.
@@ -59,15 +60,24 @@ def launch(command, *, nofile=None, deny_io_uring=None, **how) -> subprocess.Pop
 
 def skein(*arguments, env=None, cwd=None, stdin="", timeout=30) -> subprocess.CompletedProcess:
     """One command of the CLI, run to its end."""
-    return subprocess.run(
+    process = launch(
         [BINARY, *arguments],
         env=environment(env),
         cwd=cwd,
-        input=stdin,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=timeout,
     )
+    try:
+        out, log = process.communicate(stdin, timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, log = process.communicate()
+        raise AssertionError(
+            f"skein {' '.join(arguments)} did not end within {timeout} s:\n{out}\n{log}"
+        ) from None
+    return subprocess.CompletedProcess(arguments, process.returncode, out, log)
 
 
 class Lines:
@@ -181,12 +191,21 @@ class Node:
             self.process.wait()
         if self in Node.running:
             Node.running.remove(self)
-        for stream in (self.process.stdout, self.process.stderr):
-            stream.close() if not self.out.thread.is_alive() else None
+        self.out.thread.join(5)
+        self.log.thread.join(5)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def check(self):
-        """Fails when the process ended although no one asked it to, or by a signal or trap."""
+        """Fails when the process ended although no one asked it to, or by a signal or trap; also
+        while a trap is still writing its backtrace."""
+        if trap := next((line for line in list(self.log.lines) if TRAP.search(line)), None):
+            try:
+                self.process.wait(20)  # the backtrace takes its time
+            except subprocess.TimeoutExpired:
+                pass
+            self.may_end = True
+            self.kill()
+            raise AssertionError(f"the node trapped: {trap}\n{self.describe(200)}")
         status = self.process.poll()
         if status is None:
             return
