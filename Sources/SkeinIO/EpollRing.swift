@@ -47,8 +47,8 @@ package struct EpollRing: Ring, ~Copyable {
     let descriptors: UnsafeMutablePointer<Descriptor>
     let descriptorsMax: Int
     /// To be served without waiting for an edge: just asked for, or not finished with last turn.
-    var queue: [Int32]
-    var serving: [Int32]
+    var queue: DescriptorQueue
+    var serving: DescriptorQueue
     var done: CompletionQueue
     var hasFineTimeouts: Bool
 
@@ -92,8 +92,8 @@ package struct EpollRing: Ring, ~Copyable {
         buffers = BufferPool.make(count: options.buffers, bufferBytes: options.bufferBytes)
         counters = RingCounters.make()
         waker = Waker(way: .eventDescriptor, fd: wake)
-        queue = []
-        serving = []
+        queue = DescriptorQueue()
+        serving = DescriptorQueue()
         hasFineTimeouts = true
     }
 
@@ -269,7 +269,7 @@ extension EpollRing {
             unsafe descriptor.pointee.facts.remove(.queued)
             unsafe serveReading(fd, descriptor)
         }
-        serving.removeAll(keepingCapacity: true)
+        serving.removeAll()
     }
 
     private mutating func waitForEvents(_ wait: Wait) {

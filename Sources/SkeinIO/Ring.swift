@@ -38,8 +38,8 @@ package struct RingOptions: Sendable {
     /// Receive buffers, a power of two.
     package var buffers = 512
     package var bufferBytes = 8192
-    /// A turn stops looking for more completions here, so that the first ones are answered.
-    package var turnCompletionsMax = 1024
+    /// A turn stops looking for more completions here, and answers those it has.
+    package var turnCompletionsMax = 128
     /// As on kernels before 6.1: no deferred work, no multishot receive. For tests.
     package var plain = false
 
