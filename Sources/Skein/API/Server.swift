@@ -408,7 +408,7 @@ public final class Server: Sendable {
         let ring = try R.make(ringOptions)
         let state = ShardState(
             index: index, shared: shared, configuration: configuration, metrics: shardMetrics[index],
-            dialects: DialectTable(dialects.map { $0.make() }), buffers: ring.buffers,
+            dialects: dialects.map { $0.make() }, buffers: ring.buffers,
             listener: listener)
         let shard = Shard(state)
         var loop = Loop(ring: ring, machine: shard, inbox: shared.shardInboxes[index])

@@ -86,7 +86,7 @@ extension RouterCore {
             // number.
             state.sentSequence = state.acknowledgedSequence
         case .subscribe:
-            state.links.subscribe.filling.write(room: 512) { writer in
+            state.links[.subscribe].filling.write(room: 512) { writer in
                 RESPCommand.writeArray(5, into: &writer)
                 writer.appendBulk("SUBSCRIBE")
                 writer.appendBulk("websocket:broadcast")
@@ -96,7 +96,7 @@ extension RouterCore {
             }
             subscribeEveryone()
         case .presence:
-            for shard in 0..<state.shared.shardCount {
+            for shard in 0..<state.shardCount {
                 let memory = unsafe state.outbox.append(to: shard, kind: ShardRecord.announce.rawValue)
                 if unsafe memory == nil { metrics.overload.add() }
             }

@@ -15,10 +15,10 @@ extension RouterCore {
         _ count: Int, room: Int, awaiting kind: Awaited = Awaited(kind: .other),
         _ write: (inout ByteWriter) -> Void
     ) {
-        guard state.links.presence.isReady,
-            state.links.presence.filling.count < Self.presenceBytesMax
+        guard state.links[.presence].isReady,
+            state.links[.presence].filling.count < Self.presenceBytesMax
         else { return }
-        state.links.presence.command(kind, room: room + 64) { writer in
+        state.links[.presence].command(kind, room: room + 64) { writer in
             RESPCommand.writeArray(count, into: &writer)
             write(&writer)
         }
@@ -28,7 +28,7 @@ extension RouterCore {
     func writeDevice(_ user: UInt32, _ reference: ConnectionReference, _ agent: Bytes) {
         let id = state.users.id(of: user)
         state.users[user].isPresent = true
-        guard state.links.presence.isReady else { return }
+        guard state.links[.presence].isReady else { return }
         state.json.clear()
         state.json.writer.append("{\"socketId\":\"")
         appendConnectionID(reference, to: &state.json.writer)

@@ -28,13 +28,13 @@ extension RouterCore {
         state.users[user].deviceCount += 1
         state.users[user].change &+= 1
         let needsSession = flags.contains(.needsSession)
-        if needsSession && !state.links.presence.isReady {
+        if needsSession && !state.links[.presence].isReady {
             answer(reference, .unavailable)
             return
         }
         if !needsSession { writeDevice(user, reference, agent) }
         hear(user)
-        if state.users[user].hearing == .yes || !state.links.subscribe.isReady, !needsSession {
+        if state.users[user].hearing == .yes || !state.links[.subscribe].isReady, !needsSession {
             answer(reference, .welcome)
             return
         }
@@ -85,7 +85,7 @@ extension RouterCore {
 
     /// Asks for a user's channels unless that was done.
     private func hear(_ user: UInt32) {
-        guard state.users[user].hearing == .no, state.links.subscribe.isReady else { return }
+        guard state.users[user].hearing == .no, state.links[.subscribe].isReady else { return }
         state.users[user].hearing = .asked
         state.toSubscribe.append(user)
     }
@@ -94,17 +94,17 @@ extension RouterCore {
 
     /// SUBSCRIBE for all who wait, up to 512 channels in one command.
     func flushSubscribes() {
-        guard state.links.subscribe.isReady else { return }
-        while !state.toSubscribe.isEmpty, state.links.subscribe.filling.count < Self.fillBytesMax {
+        guard state.links[.subscribe].isReady else { return }
+        while !state.toSubscribe.isEmpty, state.links[.subscribe].filling.count < Self.fillBytesMax {
             let count = min(state.toSubscribe.count, Self.usersPerSubscribe)
-            state.links.subscribe.filling.write(room: 64) { writer in
+            state.links[.subscribe].filling.write(room: 64) { writer in
                 RESPCommand.writeArray(1 + 2 * count, into: &writer)
                 writer.appendBulk("SUBSCRIBE")
             }
             for _ in 0..<count {
                 guard let user = state.toSubscribe.popFirst() else { break }
                 let id = state.users.id(of: user)
-                state.links.subscribe.filling.write(room: 2 * (id.count + 48)) { writer in
+                state.links[.subscribe].filling.write(room: 2 * (id.count + 48)) { writer in
                     writer.appendBulk("user:", id)
                     writer.appendBulk("chat:user:", id)
                 }
@@ -152,7 +152,7 @@ extension RouterCore {
 
     private func isServed(_ waiter: Waiter) -> Bool {
         guard !waiter.needsSession || waiter.hasSession else { return false }
-        return state.users[waiter.user].hearing == .yes || !state.links.subscribe.isReady
+        return state.users[waiter.user].hearing == .yes || !state.links[.subscribe].isReady
     }
 
     func serveWaiters(of user: UInt32) {
@@ -229,9 +229,9 @@ extension RouterCore {
                     generation: state.users.generation(of: user), change: state.users[user].change))
             return
         }
-        if state.users[user].hearing == .yes, state.links.subscribe.isReady {
+        if state.users[user].hearing == .yes, state.links[.subscribe].isReady {
             let id = state.users.id(of: user)
-            state.links.subscribe.filling.write(room: 2 * id.count + 128) { writer in
+            state.links[.subscribe].filling.write(room: 2 * id.count + 128) { writer in
                 RESPCommand.writeArray(3, into: &writer)
                 writer.appendBulk("UNSUBSCRIBE")
                 writer.appendBulk("user:", id)

@@ -148,7 +148,7 @@ extension RouterCore {
         guard unsafe UserID(bytes: id.buffer.span) != nil else { return }
         let bytes = 2 + RecordWriter.bytes(id, reason)
         guard let memory = unsafe state.outbox.append(
-            to: state.shared.home(of: UserHash.of(id)), kind: ShardRecord.disconnectUser.rawValue,
+            to: state.home(of: UserHash.of(id)), kind: ShardRecord.disconnectUser.rawValue,
             payloadBytes: bytes)
         else {
             metrics.overload.add()

@@ -9,7 +9,7 @@ extension RouterCore {
     /// An event for one user, from a shard or from the library.
     func publish(_ record: Bytes) {
         let event = EventView(record: record)
-        guard state.redis != nil else {
+        guard state.hasRedis else {
             deliver(event)
             return
         }
@@ -49,9 +49,9 @@ extension RouterCore {
 
     /// Moves events from the journal to the link, as many as it takes at once.
     func fillPublishLink() {
-        guard state.links.publish.isReady else { return }
+        guard state.links[.publish].isReady else { return }
         while state.sentSequence + 1 < state.journal.nextSequence,
-            state.links.publish.filling.count < Self.fillBytesMax
+            state.links[.publish].filling.count < Self.fillBytesMax
         {
             state.sentSequence = max(state.sentSequence, state.journal.firstSequence - 1) + 1
             write(state.sentSequence)
@@ -81,7 +81,7 @@ extension RouterCore {
         let channel = state.channel.bytes
         let payload = state.json.bytes
         let room = RESPCommand.publishBytes(channelBytes: channel.count, payloadBytes: payload.count)
-        state.links.publish.command(Awaited(kind: .publish), room: room) { writer in
+        state.links[.publish].command(Awaited(kind: .publish), room: room) { writer in
             unsafe RESPCommand.writePublish(
                 channel: channel.buffer.span, payload: payload.buffer.span, into: &writer)
         }

@@ -76,12 +76,12 @@ extension RouterCore {
     @inline(__always)
     func deliver(_ event: EventView) {
         if event.user.isEmpty {
-            for shard in 0..<state.shared.shardCount {
+            for shard in 0..<state.shardCount {
                 forward(event, to: shard, ShardRecord.broadcast.rawValue)
             }
             return
         }
-        forward(event, to: state.shared.home(of: event.userHash), ShardRecord.deliver.rawValue)
+        forward(event, to: state.home(of: event.userHash), ShardRecord.deliver.rawValue)
     }
 
     @inline(__always)

@@ -60,6 +60,8 @@ struct RouterState: ~Copyable {
     let reason: BackplaneReason
     let buffers: BufferPool
     let redis: RedisAddress?
+    let hasRedis: Bool
+    let shardCount: Int
     /// Where Redis is; looked up before the loop starts and again by a thread after failures.
     let resolver: AddressResolver
     let prefix: String
@@ -71,7 +73,7 @@ struct RouterState: ~Copyable {
     var users: UserTable<RoutedUser>
     var waiters: Slab<Waiter>
     var outbox: Outbox
-    var links: InlineLinks
+    var links = Links()
     var journal: Journal
     var pending = RawList<Submission>()
     let socketAddress: UnsafeMutableRawPointer
@@ -111,29 +113,35 @@ struct RouterState: ~Copyable {
     var turnStart = Instant(nanoseconds: 0)
     var finishBy: Instant?
     var isFinished = false
+
+    /// The shard where a user's devices meet.
+    @inline(__always)
+    func home(of hash: UInt64) -> Int { shardCount == 1 ? 0 : Int(hash % UInt64(shardCount)) }
 }
 
-/// The three links in place.
-struct InlineLinks: ~Copyable {
-    var publish: RedisLink
-    var subscribe: RedisLink
-    var presence: RedisLink
+/// The three links, each in its place for the router's life.
+@safe
+struct Links: ~Copyable {
+    private let base: UnsafeMutablePointer<RedisLink>
 
+    init() {
+        unsafe base = .allocate(capacity: RedisLink.Role.allCases.count)
+        for role in RedisLink.Role.allCases {
+            // Database 1 is pub/sub's, 4 that of sessions and presence.
+            let database = role == .presence ? 4 : 1
+            unsafe (base + Int(role.rawValue)).initialize(to: RedisLink(role: role, database: database))
+        }
+    }
+
+    deinit {
+        unsafe base.deinitialize(count: RedisLink.Role.allCases.count)
+        unsafe base.deallocate()
+    }
+
+    // By address: an accessor that yields would allocate its frame for each access.
     subscript(role: RedisLink.Role) -> RedisLink {
-        _read {
-            switch role {
-            case .publish: yield publish
-            case .subscribe: yield subscribe
-            case .presence: yield presence
-            }
-        }
-        _modify {
-            switch role {
-            case .publish: yield &publish
-            case .subscribe: yield &subscribe
-            case .presence: yield &presence
-            }
-        }
+        unsafeAddress { unsafe UnsafePointer(base + Int(role.rawValue)) }
+        unsafeMutableAddress { unsafe base + Int(role.rawValue) }
     }
 }
 
@@ -176,21 +184,15 @@ extension RouterState {
         let limits = configuration.limits
         var redis: RedisAddress?
         if case .redis(let address) = configuration.backplane { redis = address }
-        // Database 0 can be another; the rest keep their distance from nothing, as their users know them.
-        let links = InlineLinks(
-            publish: RedisLink(role: .publish, database: 1),
-            subscribe: RedisLink(role: .subscribe, database: 1),
-            presence: RedisLink(role: .presence, database: 4))
         unsafe self.init(
             shared: shared, limits: limits, metrics: metrics, reason: reason, buffers: buffers,
-            redis: redis,
+            redis: redis, hasRedis: redis != nil, shardCount: shared.shardCount,
             resolver: AddressResolver(redis?.endpoint ?? .unix(path: "/nonexistent")),
             prefix: configuration.redisPrefix, node: node,
             canaryChannel: Array("\(configuration.redisPrefix)canary:\(shared.nodeID)".utf8),
             commandChannel: Array("\(configuration.redisPrefix)commands".utf8),
             users: UserTable(usersMax: 1 << 20), waiters: Slab(maxSlots: 1 << 20),
             outbox: Outbox(targets: shared.shardInboxes, pool: ParcelPool(parcelsMax: limits.parcelsMax)),
-            links: links,
             journal: Journal(
                 countMax: limits.backplaneQueueCommandsMax, bytesMax: limits.backplaneQueueBytesMax),
             socketAddress: .allocate(byteCount: 512, alignment: 8),
@@ -201,7 +203,7 @@ extension RouterState {
 extension RouterCore {
     /// Tells the other nodes to close a user's connections. Best effort: it is not kept for later.
     func publishDisconnect(_ user: UserID, code: UInt16, reason: String) {
-        guard state.redis != nil, state.links.publish.isReady else { return }
+        guard state.hasRedis, state.links[.publish].isReady else { return }
         state.json.clear()
         state.json.writer.append("{\"command\":\"disconnect\",\"userId\":")
         user.withBytes { state.json.writer.appendJSONString($0) }
@@ -212,7 +214,7 @@ extension RouterCore {
         reason.withUTF8 { unsafe state.json.writer.appendJSONString($0.span) }
         state.json.writer.append(UInt8(ascii: "}"))
         let payload = state.json.bytes
-        state.links.publish.command(Awaited(kind: .canary), room: payload.count + 512) { writer in
+        state.links[.publish].command(Awaited(kind: .canary), room: payload.count + 512) { writer in
             RESPCommand.writeArray(3, into: &writer)
             writer.appendBulk("PUBLISH")
             RESPCommand.writeBulk(state.commandChannel.span, into: &writer)

@@ -10,7 +10,7 @@ extension RouterCore {
     static var canaryMilliseconds: Int { 1_000 }
 
     func start() {
-        guard state.redis != nil else {
+        guard state.hasRedis else {
             metrics.set(.memory)
             return
         }
@@ -20,7 +20,7 @@ extension RouterCore {
     }
 
     func runTimers() {
-        guard state.redis != nil else {
+        guard state.hasRedis else {
             if state.finishBy != nil { state.isFinished = true }
             return
         }
@@ -46,7 +46,7 @@ extension RouterCore {
     }
 
     func flushLinks() {
-        guard state.redis != nil else { return }
+        guard state.hasRedis else { return }
         fillPublishLink()
         flushSubscribes()
         for role in RedisLink.Role.allCases where isGathered(role) {
@@ -64,7 +64,7 @@ extension RouterCore {
     }
 
     func nextTimer() -> Instant? {
-        guard state.redis != nil else { return state.finishBy }
+        guard state.hasRedis else { return state.finishBy }
         var next = min(state.canaryDue, state.renewDue)
         if state.shared.sessionRequired { next = min(next, state.pollDue) }
         if !state.isLocal && state.journal.count > 0 { next = min(next, state.stallDue) }
@@ -88,9 +88,9 @@ extension RouterCore {
     private func askCanary() {
         guard state.now >= state.canaryDue else { return }
         state.canaryDue = state.now.advanced(byMilliseconds: Self.canaryMilliseconds)
-        guard state.links.publish.isReady, state.links.subscribe.isReady else { return }
+        guard state.links[.publish].isReady, state.links[.subscribe].isReady else { return }
         if state.canaryAsked == nil { state.canaryAsked = state.now }
-        state.links.publish.command(Awaited(kind: .canary), room: 256) { writer in
+        state.links[.publish].command(Awaited(kind: .canary), room: 256) { writer in
             RESPCommand.writeArray(3, into: &writer)
             writer.appendBulk("PUBLISH")
             RESPCommand.writeBulk(state.canaryChannel.span, into: &writer)
@@ -101,7 +101,7 @@ extension RouterCore {
     /// What health, readiness and metrics say: it follows the canary, not the sockets.
     func evaluate() {
         let timeout = state.limits.canaryTimeout.nanoseconds
-        let areReady = state.links.publish.isReady && state.links.subscribe.isReady
+        let areReady = state.links[.publish].isReady && state.links[.subscribe].isReady
         var isUp = false
         if areReady, let heard = state.canaryHeard, let asked = state.canaryAsked, heard >= asked {
             isUp = state.now.nanoseconds(since: heard) < timeout
@@ -111,7 +111,7 @@ extension RouterCore {
             if state.now.nanoseconds(since: last) >= timeout {
                 failed(.publish, "Redis is silent: its canary was not heard for \(timeout / 1_000_000_000) s")
                 failed(.subscribe, "Redis is silent: its canary was not heard")
-                if state.links.presence.isReady { failed(.presence, "Redis is silent") }
+                if state.links[.presence].isReady { failed(.presence, "Redis is silent") }
                 return
             }
         }

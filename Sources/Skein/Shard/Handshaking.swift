@@ -43,7 +43,7 @@ extension ShardCore {
             answerHealth(slot)
             return
         }
-        guard let dialect = state.dialects.paths.firstIndex(where: { path.equals($0) }) else {
+        guard let dialect = state.paths.firstIndex(where: { path.equals($0) }) else {
             refuse(slot, status: 404, result: .notFound)
             return
         }

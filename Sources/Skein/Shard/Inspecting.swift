@@ -56,14 +56,15 @@ extension ShardCore {
 extension ShardState {
     init(
         index: Int, shared: ServerShared, configuration: ServerConfiguration,
-        metrics: Shared<ShardMetrics>, dialects: DialectTable, buffers: BufferPool, listener: Int32
+        metrics: Shared<ShardMetrics>, dialects: [Dialect], buffers: BufferPool, listener: Int32
     ) {
         let limits = configuration.limits
         let now = Instant.now()
         let slotsMax = 1 << 20
         self.init(
             index: index, shardCount: shared.shardCount, shared: shared, limits: limits,
-            metrics: metrics, dialects: dialects, buffers: buffers,
+            metrics: metrics, dialects: DialectTable(dialects), paths: dialects.map(\.path),
+            buffers: buffers,
             usesBackplane: configuration.backplane != .memory,
             decoder: FrameDecoder(role: .server, payloadBytesMax: limits.messageBytesMax),
             connections: Slab(maxSlots: slotsMax), users: UserTable(usersMax: slotsMax),

@@ -35,6 +35,8 @@ struct ShardState: ~Copyable {
     let limits: Limits
     let metrics: Shared<ShardMetrics>
     let dialects: DialectTable
+    /// By dialect. Apart from the table, which is copied without a count because it holds no reference.
+    let paths: [String]
     let buffers: BufferPool
     let usesBackplane: Bool
     let decoder: FrameDecoder
@@ -144,7 +146,6 @@ struct ShardCore {
 @safe
 struct DialectTable {
     private let base: UnsafeMutablePointer<Unmanaged<Dialect>>
-    let paths: [String]
     let count: Int
     private let shapes: UnsafeMutablePointer<EnvelopeShape>
     /// Bit by dialect.
@@ -160,7 +161,6 @@ struct DialectTable {
             unsafe (base + index).initialize(to: .passRetained(dialect))
             unsafe (shapes + index).initialize(to: dialect.envelope)
         }
-        paths = dialects.map(\.path)
         echoes = dialects.enumerated().reduce(0) { $0 | ($1.element.isEcho ? 1 << UInt8($1.offset) : 0) }
     }
 

@@ -1,0 +1,473 @@
+// What every ring promises, held against each of them over real sockets.
+
+import CSkein
+import Glibc
+import SkeinIO
+import Testing
+
+@Suite(.timeLimit(.minutes(1)))
+struct RingTests {
+    static let numeric = SocketAddress(host: "127.0.0.1", port: 0)
+
+    @Test(arguments: Tenant.allCases)
+    func acceptsUntilTold(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        let listener = try Sockets.listen(on: try #require(Self.numeric))
+        defer { Sockets.close(listener.fd) }
+        driver.ask(.accept, listener.fd, tag: 1)
+        let idle = driver.quiet()
+        #expect(idle.isEmpty)
+        var clients: [Int32] = []
+        for _ in 0..<5 { clients.append(try Sockets.connect(to: listener.address)) }
+        let came = driver.turns(5)
+        #expect(came.count == 5)
+        for completion in came {
+            #expect(completion.result > 0 && completion.hasMore && !completion.hasBuffer)
+            #expect(completion.token.slot == 1)
+            let flags = skein_get_flags(completion.result)
+            #expect(flags & O_NONBLOCK == 0)
+            Sockets.close(completion.result)
+        }
+        clients.forEach(Sockets.close)
+        driver.ask(.cancel, listener.fd, tag: 0)
+        let last = driver.turns(1)
+        #expect(last.map(\.result) == [-ECANCELED])
+        #expect(last.first?.hasMore == false)
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func receivesOnce(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        driver.ask(.receive, mine, tag: 3)
+        peer.write([1, 2, 3])
+        let first = driver.turns(1)
+        #expect(first.count == 1 && first[0].result == 3 && first[0].hasBuffer && !first[0].hasMore)
+        let lent = driver.buffers.lent
+        #expect(lent == 1)
+        let bytes = driver.bytes(first[0])
+        #expect(bytes == [1, 2, 3])
+        peer.write([4])
+        let unasked = driver.quiet()
+        #expect(unasked.isEmpty)
+        driver.ask(.receive, mine, tag: 3)
+        let second = driver.turns(1)
+        #expect(second.map(\.result) == [1])
+        second.forEach { _ = driver.bytes($0) }
+        driver.ask(.close, mine, tag: 0)
+        _ = driver.turn()
+        let ended = peer.isEnded
+        #expect(ended)
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func receivesManyUntilTheEnd(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        driver.ask(.receiveMany, mine, tag: 4)
+        var heard: [UInt8] = []
+        for byte in UInt8(0)..<20 {
+            peer.write([byte])
+            let came = driver.turns(1)
+            for completion in came {
+                #expect(completion.result == 1)
+                #expect(completion.hasMore == (tenant != .plain))
+                heard += driver.bytes(completion)
+                if !completion.hasMore { driver.ask(.receiveMany, mine, tag: 4) }
+            }
+        }
+        #expect(heard == Array(0..<20))
+        Sockets.shutdown(peer.fd)
+        let end = driver.turns(1)
+        #expect(end.map(\.result) == [0])
+        #expect(end.first?.hasMore == false && end.first?.hasBuffer == false)
+        driver.ask(.close, mine, tag: 0)
+        _ = driver.turn()
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func receivesWhatWasThereBeforeAndTheEndBehindIt(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        let text = [UInt8](repeating: 7, count: 50_000)
+        peer.write(text)
+        Sockets.shutdown(peer.fd)
+        let heard = driver.receive(text.count, .receive, mine)
+        #expect(heard == text)
+        driver.ask(.receive, mine, tag: 5)
+        let end = driver.turns(1)
+        #expect(end.last?.result == 0)
+        driver.ask(.close, mine, tag: 0)
+        _ = driver.turn()
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func tellsWhenBuffersAreOutAndLosesNothing(_ tenant: Tenant) throws {
+        var options = RingOptions()
+        options.buffers = 2
+        options.bufferBytes = 1000
+        var driver = try Driver(tenant, options)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        let sent = (0..<10_000).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ $0 >> 8) }
+        peer.write(sent)
+        var heard: [UInt8] = []
+        var held: [Completion] = []
+        var shortages = 0
+        driver.ask(.receiveMany, mine, tag: 6)
+        let end = Instant.now().advanced(bySeconds: 5)
+        while heard.count + held.count * 1000 < sent.count && Instant.now() < end {
+            for completion in driver.turns(1) {
+                if completion.hasBuffer { held.append(completion) }
+                if completion.hasMore { continue }
+                if completion.result == -ENOBUFS {
+                    shortages += 1
+                    let lent = driver.buffers.lent
+                    #expect(lent == 2)
+                    for completion in held { heard += driver.bytes(completion) }
+                    held = []
+                } else {
+                    #expect(completion.result > 0)
+                }
+                driver.ask(.receiveMany, mine, tag: 6)
+            }
+        }
+        for completion in held { heard += driver.bytes(completion) }
+        #expect(heard.count == sent.count)
+        #expect(heard == sent)
+        #expect(shortages >= 4)
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func sendsNowWithoutAWord(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        let block = Block(1000)
+        for _ in 0..<3 { driver.ask(.sendNow, mine, tag: 1, address: block.address, count: block.count) }
+        let came = driver.turn()
+        #expect(came.isEmpty)
+        let heard = peer.read(3000)
+        #expect(heard == block.array + block.array + block.array)
+        let later = driver.quiet()
+        #expect(later.isEmpty)
+    }
+
+    /// The promise that a whole turn's batch rests on: a full send is silent, a partial one counts,
+    /// one that does not fit says so, all in the very next reap.
+    @Test(arguments: Tenant.allCases, [false, true])
+    func sendsNowWhatFits(_ tenant: Tenant, asVector: Bool) throws {
+        var driver = try Driver(tenant)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        Sockets.setSendBuffer(mine, bytes: 20_000)
+        Sockets.setReceiveBuffer(peer.fd, bytes: 20_000)
+        let block = Block(400_000)
+        var vectors = [
+            iovec(iov_base: UnsafeMutableRawPointer(bitPattern: block.address), iov_len: 100_000),
+            iovec(
+                iov_base: UnsafeMutableRawPointer(bitPattern: block.address + 100_000),
+                iov_len: 300_000),
+        ]
+        try vectors.withUnsafeMutableBytes { vectors in
+            let address = UInt(bitPattern: vectors.baseAddress)
+            driver.ask(
+                asVector ? .sendVectorNow : .sendNow, mine, tag: 1,
+                address: asVector ? address : block.address, count: asVector ? 2 : block.count)
+            let came = driver.turn()
+            try #require(came.count == 1)
+            #expect(came[0].token.slot == 1 && !came[0].hasMore && !came[0].hasBuffer)
+            let sent = Int(came[0].result)
+            try #require(sent > 0 && sent < block.count)
+
+            // Nothing more fits.
+            driver.ask(
+                asVector ? .sendVectorNow : .sendNow, mine, tag: 2,
+                address: asVector ? address : block.address, count: asVector ? 2 : block.count)
+            var again = driver.turn()
+            #expect(again.count == 1)
+            // The peer may have taken some more meanwhile; then that much went.
+            let more = max(0, again.first.map { Int($0.result) } ?? 0)
+            #expect(again.first?.result == -EAGAIN || more > 0)
+
+            let heard = peer.read(sent + more)
+            #expect(heard.count == sent + more)
+            let whole = block.array
+            #expect(Array(heard.prefix(sent)) == Array(whole.prefix(sent)))
+            #expect(Array(heard.dropFirst(sent)) == Array(whole.prefix(more)))
+            again = driver.quiet()
+            #expect(again.isEmpty)
+        }
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func sendsVectorsWhole(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        let block = Block(300)
+        var vectors = (0..<3).map {
+            iovec(
+                iov_base: UnsafeMutableRawPointer(bitPattern: block.address + UInt($0 * 100)),
+                iov_len: 100)
+        }
+        vectors.withUnsafeMutableBytes {
+            driver.ask(
+                .sendVectorNow, mine, tag: 1, address: UInt(bitPattern: $0.baseAddress), count: 3)
+            let came = driver.turn()
+            #expect(came.isEmpty)
+        }
+        let heard = peer.read(300)
+        #expect(heard == block.array)
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func sendsWhenThereIsRoom(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        Sockets.setSendBuffer(mine, bytes: 20_000)
+        Sockets.setReceiveBuffer(peer.fd, bytes: 20_000)
+        let block = Block(2_000_000)
+        // Until full, and until the peer's window has settled.
+        var sent = 0
+        while true {
+            driver.ask(
+                .sendNow, mine, tag: 1, address: block.address + UInt(sent), count: block.count - sent)
+            let came = driver.turn()
+            try #require(came.count == 1)
+            if came[0].result < 0 {
+                #expect(came[0].result == -EAGAIN)
+                if driver.quiet(milliseconds: 20).isEmpty, peerIsFull(mine) { break }
+                continue
+            }
+            sent += Int(came[0].result)
+        }
+        // Each completion tells of progress, until all is through, in order; the peer sleeps first.
+        driver.ask(
+            .sendWhenPossible, mine, tag: 2, address: block.address + UInt(sent),
+            count: block.count - sent)
+        var heard: [UInt8] = []
+        let start = Instant.now()
+        while heard.count < block.count && Instant.now() < start.advanced(bySeconds: 10) {
+            if Instant.now() > start.advanced(byMilliseconds: 30) { heard += peer.drain() }
+            for completion in driver.turn(.until(Instant.now().advanced(byMilliseconds: 2))) {
+                #expect(completion.token.slot == 2 && completion.result > 0)
+                sent += max(0, Int(completion.result))
+                guard sent < block.count && completion.result > 0 else { continue }
+                driver.ask(
+                    .sendWhenPossible, mine, tag: 2, address: block.address + UInt(sent),
+                    count: block.count - sent)
+            }
+        }
+        #expect(sent == block.count)
+        #expect(heard == block.array)
+    }
+
+    private func peerIsFull(_ fd: Int32) -> Bool {
+        var question = pollfd(fd: fd, events: Int16(POLLOUT), revents: 0)
+        return poll(&question, 1, 0) == 0
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func tellsOfADeadPeer(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        driver.ask(.receiveMany, mine, tag: 1)
+        _ = driver.turn()
+        Sockets.setResetOnClose(peer.fd)
+        peer.close()
+        let read = driver.turns(1)
+        #expect(read.map(\.result) == [-ECONNRESET])
+        #expect(read.first?.hasMore == false)
+        let block = Block(10)
+        driver.ask(.sendNow, mine, tag: 2, address: block.address, count: 10)
+        let write = driver.turn()
+        #expect(write.map(\.result) == [-EPIPE])
+        driver.ask(.sendWhenPossible, mine, tag: 3, address: block.address, count: 10)
+        let later = driver.turns(1)
+        #expect(later.map(\.result) == [-EPIPE])
+        driver.ask(.close, mine, tag: 0)
+        let closed = driver.turn()
+        #expect(closed.isEmpty)
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func cancelsEverythingThenCloses(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        Sockets.setSendBuffer(mine, bytes: 20_000)
+        let block = Block(10_000_000)
+        defer { withExtendedLifetime(block) {} }
+        driver.ask(.receiveMany, mine, tag: 1)
+        driver.ask(.sendNow, mine, tag: 3, address: block.address, count: block.count)
+        var came = driver.turns(1)
+        #expect(came.map(\.token.slot) == [3])
+        driver.ask(.sendWhenPossible, mine, tag: 2, address: block.address, count: block.count)
+        came = driver.quiet()
+        while let completion = came.popLast() {
+            // The peer's window was still growing.
+            #expect(completion.token.slot == 2)
+            driver.ask(.sendWhenPossible, mine, tag: 2, address: block.address, count: block.count)
+            came += driver.quiet()
+        }
+        driver.ask(.cancel, mine, tag: 9)
+        came = driver.turns(2)
+        #expect(came.map(\.token.slot).sorted() == [1, 2])
+        #expect(came.allSatisfy { $0.result == -ECANCELED && !$0.hasMore })
+        driver.ask(.close, mine, tag: 9)
+        came = driver.quiet()
+        #expect(came.isEmpty)
+        _ = peer.drain()
+        let ended = peer.isEnded
+        #expect(ended)
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func connects(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        let listener = try Sockets.listen(on: try #require(Self.numeric))
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: 128, alignment: 8)
+        defer { memory.deallocate() }
+        let count = Int(listener.address.copy(to: memory))
+        let fd = try Sockets.stream(for: listener.address)
+        driver.ask(.connect, fd, tag: 1, address: UInt(bitPattern: memory), count: count)
+        var came = driver.turns(1)
+        #expect(came.map(\.result) == [0])
+        let peer = Peer(fd: skein_accept(listener.fd))
+        defer { peer.close() }
+        peer.write([5])
+        let heard = driver.receive(1, .receive, fd)
+        #expect(heard == [5])
+        driver.ask(.cancel, fd, tag: 0)
+        _ = driver.quiet()
+
+        // Nobody there any more.
+        Sockets.close(listener.fd)
+        let second = try Sockets.stream(for: listener.address)
+        driver.ask(.connect, second, tag: 2, address: UInt(bitPattern: memory), count: count)
+        came = driver.turns(1)
+        #expect(came.map(\.result) == [-ECONNREFUSED])
+        driver.ask(.close, fd, tag: 0)
+        driver.ask(.close, second, tag: 0)
+        came = driver.turn()
+        #expect(came.isEmpty)
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func pollsOnce(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        driver.ask(.pollReadable, mine, tag: 1)
+        var came = driver.quiet()
+        #expect(came.isEmpty)
+        peer.write([1])
+        came = driver.turns(1)
+        #expect(came.count == 1 && came[0].result > 0 && !came[0].hasMore)
+        came = driver.quiet()
+        #expect(came.isEmpty)
+        let heard = driver.receive(1, .receive, mine)
+        #expect(heard == [1])
+        driver.ask(.cancel, mine, tag: 0)
+        _ = driver.quiet()
+        driver.ask(.close, mine, tag: 0)
+        _ = driver.turn()
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func wakesFromAnotherThread(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        let waker = driver.waker
+        for _ in 0..<20 {
+            let thread = try PinnedThread.start(name: "waker") {
+                usleep(2000)
+                waker.wake()
+            }
+            let before = Instant.now()
+            let came = driver.turn(.until(before.advanced(bySeconds: 5)))
+            #expect(came.isEmpty)
+            #expect(Instant.now().milliseconds(since: before) < 2000)
+            thread.join()
+        }
+    }
+
+    @Test(arguments: Tenant.allCases)
+    func waitsAsLongAsTold(_ tenant: Tenant) throws {
+        var driver = try Driver(tenant)
+        for milliseconds in [1, 30] {
+            let start = Instant.now()
+            let deadline = start.advanced(byMilliseconds: milliseconds)
+            // More than one turn only if something interrupts: a ring's own first wake-up, or the
+            // remains of the ring that this thread had before.
+            var turns = 0
+            while Instant.now() < deadline {
+                let came = driver.turn(.until(deadline))
+                #expect(came.isEmpty)
+                turns += 1
+            }
+            #expect(turns < 10)
+            #expect(Instant.now().milliseconds(since: start) < 1000)
+        }
+        let past = driver.turn(.until(Instant.now().advanced(byMilliseconds: -5)))
+        #expect(past.isEmpty)
+    }
+
+    /// More submissions than entries, and more failures than the kernel has room to answer at once.
+    @Test(arguments: Tenant.allCases)
+    func answersABatchOfAnySize(_ tenant: Tenant) throws {
+        var options = RingOptions()
+        options.submissions = 16
+        options.completions = 32
+        var driver = try Driver(tenant, options)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        Sockets.shutdown(mine)
+        let block = Block(1)
+        for tag in 0..<5000 {
+            driver.ask(.sendNow, mine, tag: UInt32(tag), address: block.address, count: 1)
+        }
+        let came = driver.turn()
+        #expect(came.count == 5000)
+        #expect(came.allSatisfy { $0.result == -EPIPE })
+        #expect(came.map(\.token.slot) == Array(0..<5000))
+        _ = peer.drain()
+    }
+
+    /// A connection moves home: what it was registered with forgets it.
+    @Test(arguments: Tenant.allCases)
+    func handsADescriptorOver(_ tenant: Tenant) throws {
+        var old = try Driver(tenant)
+        var new = try Driver(tenant)
+        let (mine, peer) = try Peer.connected()
+        defer { peer.close() }
+        peer.write([1])
+        let first = old.receive(1, .receive, mine)
+        #expect(first == [1])
+        old.ask(.cancel, mine, tag: 0)
+        _ = old.quiet()
+        new.ask(.receiveMany, mine, tag: 1)
+        peer.write([2])
+        let second = new.turns(1)
+        #expect(second.count == 1)
+        second.forEach { _ = new.bytes($0) }
+        let enters = old.counters.current.enters
+        _ = old.turn(.until(Instant.now().advanced(byMilliseconds: 20)))
+        #expect(old.counters.current.enters <= enters + 1)
+        new.ask(.cancel, mine, tag: 0)
+        _ = new.quiet()
+        new.ask(.close, mine, tag: 0)
+        _ = new.turn()
+    }
+
+    @Test func tellsWhatIsPossible() throws {
+        #expect(URing.probe() == .available)
+        #expect(try IOChoice.auto.resolve().kind == .uring)
+        #expect(try IOChoice.epoll.resolve().kind == .epoll)
+    }
+}
