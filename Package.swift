@@ -51,7 +51,7 @@ let package = Package(
         .target(
             name: "SkeinNode",
             dependencies: [
-                "Skein", "SkeinServices", "SkeinIO",
+                "Skein", "SkeinServices", "SkeinIO", "COpenSSL",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "JWTKit", package: "jwt-kit"),

@@ -31,6 +31,11 @@ import Synchronization
     package struct Depth: Sendable, Equatable {
         package let parcels: Int
         package let records: Int
+
+        package init(parcels: Int, records: Int) {
+            self.parcels = parcels
+            self.records = records
+        }
     }
 
     static var parked: UInt { 1 }

@@ -1,21 +1,60 @@
 // Verified tokens until they expire, in two generations: when the young one is full it becomes the
 // old one and the old one is forgotten. So it is bounded, needs no list to keep an order, and
-// whatever is in use stays.
+// whatever is in use stays. A token is known by its SHA-256, so that an entry is small and the cache
+// holds nothing that could be used to sign in.
 
+internal import COpenSSL
+internal import Skein
 internal import Synchronization
 
 final class TokenCache: Sendable {
-    /// Longer tokens are verified each time, so that the cache is bounded in bytes too.
-    private static let tokenBytesMax = 2_048
+    /// A token's SHA-256.
+    private struct Digest: Hashable {
+        let first, second, third, fourth: UInt64
 
+        init(_ token: String) {
+            var token = token
+            var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+            token.withUTF8 { text in
+                unsafe withUnsafeMutableBytes(of: &words) { memory in
+                    let target = unsafe memory.assumingMemoryBound(to: UInt8.self).baseAddress
+                    _ = unsafe EVP_Digest(text.baseAddress, text.count, target, nil, EVP_sha256(), nil)
+                }
+            }
+            (first, second, third, fourth) = words
+        }
+
+        // One word is as good as any: the digest is uniform already.
+        func hash(into hasher: inout Hasher) { hasher.combine(first) }
+    }
+
+    /// A verified token with its texts as texts, which are stored in place when they are short.
     private struct Entry {
-        let verified: VerifiedToken
+        let userID: String
+        let username: String?
+        let role: String?
+        let expiresAt: Int64?
         let until: Int64
+
+        init(_ verified: VerifiedToken, until: Int64) {
+            userID = verified.identity.userID.description
+            username = verified.identity.username
+            role = verified.role
+            expiresAt = verified.identity.expiresAtMilliseconds
+            self.until = until
+        }
+
+        var verified: VerifiedToken? {
+            guard let user = UserID(userID) else { return nil }
+            return VerifiedToken(
+                identity: Identity(userID: user, username: username, expiresAtMilliseconds: expiresAt),
+                role: role)
+        }
     }
 
     private struct Generations {
-        var young: [String: Entry] = [:]
-        var old: [String: Entry] = [:]
+        var young: [Digest: Entry] = [:]
+        var old: [Digest: Entry] = [:]
     }
 
     private let generations = Mutex(Generations())
@@ -28,44 +67,48 @@ final class TokenCache: Sendable {
 
     func find(_ token: String, at now: Int64) -> VerifiedToken? {
         guard generationMax > 0 else { return nil }
-        var dropped: [String: Entry]?
+        let digest = Digest(token)
+        var dropped: [Digest: Entry]?
         // What is dropped is freed after the lock, not under it.
         defer { withExtendedLifetime(dropped) {} }
-        return generations.withLock { generations -> VerifiedToken? in
-            if let entry = generations.young[token] {
+        let found = generations.withLock { generations -> Entry? in
+            if let entry = generations.young[digest] {
                 guard entry.until > now else {
-                    generations.young[token] = nil
+                    generations.young[digest] = nil
                     return nil
                 }
-                return entry.verified
+                return entry
             }
-            guard let entry = generations.old.removeValue(forKey: token), entry.until > now else {
+            guard let entry = generations.old.removeValue(forKey: digest), entry.until > now else {
                 return nil
             }
-            dropped = insert(token, entry, into: &generations)
-            return entry.verified
+            dropped = insert(digest, entry, into: &generations)
+            return entry
         }
+        return found?.verified
     }
 
     func insert(_ token: String, _ verified: VerifiedToken, until: Int64) {
-        guard generationMax > 0, token.utf8.count <= Self.tokenBytesMax else { return }
-        var dropped: [String: Entry]?
+        guard generationMax > 0 else { return }
+        let digest = Digest(token)
+        let entry = Entry(verified, until: until)
+        var dropped: [Digest: Entry]?
         generations.withLock { generations in
-            dropped = insert(token, Entry(verified: verified, until: until), into: &generations)
+            dropped = insert(digest, entry, into: &generations)
         }
         withExtendedLifetime(dropped) {}
     }
 
     private func insert(
-        _ token: String, _ entry: Entry, into generations: inout Generations
-    ) -> [String: Entry]? {
-        var dropped: [String: Entry]?
+        _ digest: Digest, _ entry: Entry, into generations: inout Generations
+    ) -> [Digest: Entry]? {
+        var dropped: [Digest: Entry]?
         if generations.young.count >= generationMax {
             dropped = generations.old
             generations.old = generations.young
             generations.young = [:]
         }
-        generations.young[token] = entry
+        generations.young[digest] = entry
         return dropped
     }
 }
