@@ -73,8 +73,7 @@ struct ServeCommand: AsyncParsableCommand {
                 sockets, control in
                 if configuration.isDevelopment {
                     await DevelopmentHints.show(
-                        configuration.jwt, sockets: sockets, control: control,
-                        secretIsMade: report.isSecretMade)
+                        configuration.jwt, sockets: sockets, control: control)
                 }
             }
         } catch {
@@ -88,20 +87,22 @@ struct ServeCommand: AsyncParsableCommand {
 enum DevelopmentHints {
     private static let tokenLifetime = Duration.seconds(24 * 3_600)
 
-    static func show(
-        _ jwt: JWTSettings, sockets: String, control: String, secretIsMade: Bool
-    ) async {
+    static func show(_ jwt: JWTSettings, sockets: String, control: String) async {
         let minter = await TokenMinter(jwt)
-        guard let token = try? await minter.mint(user: "alice", lifetime: tokenLifetime) else {
-            return
-        }
         let url = "ws://\(reachable(sockets))/ws"
-        var text = "token    \(token)\n"
-        text += "         user alice, for 24 h; /echo needs no token; no limit is changed\n"
-        text += "then     skein tail --user alice --url \(url) --token \(token)\n"
-        if secretIsMade { text += "or       export JWT_SECRET=\(jwt.secret)\n" }
-        text += "         skein tail --user bob --url \(url)      and type   alice: hello\n"
-        text += "         skein status --control http://\(reachable(control))\n"
+        // As this program was called, so that the lines work where it was.
+        let skein = CommandLine.arguments.first ?? "skein"
+        var text = "\nA conversation: one of these lines in a second terminal, the other in a third.\n"
+        for user in ["alice", "bob"] {
+            guard let token = try? await minter.mint(user: user, lifetime: tokenLifetime) else { return }
+            text += "  \(skein) tail --url \(url) --token \(token)\n"
+        }
+        text += """
+            The first is alice, the second bob; as alice type   bob: hello
+            Tokens last 24 h; /echo needs none; no limit is changed. To look at the node:
+              \(skein) status --control http://\(reachable(control))
+
+            """
         StandardStream.output.write(text)
     }
 

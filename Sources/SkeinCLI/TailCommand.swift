@@ -8,7 +8,8 @@ struct TailCommand: AsyncParsableCommand {
         commandName: "tail", abstract: "Shows what a user gets, and sends what is typed.",
         discussion: """
             A line that starts with { is sent as it is; `bob: hello` is sent to bob as a chat
-            message. Reconnects when the connection is lost.
+            message. Reconnects when the connection is lost, and when the node says so; a close
+            with 1000 or 4403 ends it.
 
             Examples:
               skein tail --user alice
@@ -86,9 +87,10 @@ struct TypedLines {
     /// - Returns: `nil` where the line is neither an envelope nor `name: text`.
     static func message(_ line: String) -> String? {
         if line.hasPrefix("{") { return line }
-        guard let colon = line.firstIndex(of: ":") else { return nil }
-        let receiver = line[..<colon].trimmed
-        let text = line[line.index(after: colon)...].trimmed
+        // With a blank behind the colon, so that an address that is typed is no message to `http`.
+        guard let colon = line.firstRange(of: ": ") else { return nil }
+        let receiver = line[..<colon.lowerBound].trimmed
+        let text = line[colon.upperBound...].trimmed
         guard !receiver.isEmpty, !receiver.contains(" "), !text.isEmpty else { return nil }
         return #"{"type":"chat_message","data":{"receiverId":"#
             + JSONText.quote(receiver) + #","message":"# + JSONText.quote(text) + "}}"

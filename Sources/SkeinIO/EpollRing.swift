@@ -1,7 +1,7 @@
 // The epoll tenant of `Ring`, for where io_uring is forbidden or unknown. It gives the same
 // completions: what io_uring would do in the kernel, this does by non-blocking calls, tried first
-// and waited for only when they would block. Every descriptor is registered once, edge-triggered for
-// both directions, and what its edges have told is remembered in a table.
+// and waited for only when they would block. Every descriptor is registered once, edge-triggered
+// for both directions, and what its edges have told is remembered in a table.
 
 import CSkein
 import Glibc
@@ -19,6 +19,8 @@ package struct EpollRing: Ring, ~Copyable {
         var facts: Facts = []
         var reading: Reading = .nothing
         var writing: Writing = .nothing
+
+        var isIdle: Bool { reading == .nothing && writing == .nothing }
     }
 
     struct Facts: OptionSet {
@@ -159,12 +161,14 @@ extension EpollRing {
             setNonBlocking(fd)
             arm(submission, .accept)
         case .connect: connect(submission)
-        case .cancel: cancel(fd)
+        case .cancel: cancel(fd, submission.token)
+        case .release:
+            let descriptor = unsafe descriptors + Int(fd)
+            unsafe precondition(descriptor.pointee.isIdle, "released with something in flight")
+            unsafe leave(fd, descriptor)
         case .close:
             let descriptor = unsafe descriptors + Int(fd)
-            unsafe precondition(
-                descriptor.pointee.reading == .nothing && descriptor.pointee.writing == .nothing,
-                "closed with something in flight")
+            unsafe precondition(descriptor.pointee.isIdle, "closed with something in flight")
             unsafe forget(descriptor)
             Sockets.close(fd)
         }
@@ -201,7 +205,7 @@ extension EpollRing {
 
     private mutating func fail(_ submission: Submission, _ error: Int32) {
         switch submission.kind {
-        case .cancel, .close: break
+        case .cancel, .release, .close: break
         case .accept, .receive, .receiveMany, .sendNow, .sendVectorNow, .sendWhenPossible, .connect,
             .pollReadable:
             done.append(Completion(token: submission.token, result: -error))
@@ -218,22 +222,28 @@ extension EpollRing {
         if result < 0 && errno == EINPROGRESS {
             unsafe descriptor.pointee.writeToken = submission.token.rawValue
             unsafe descriptor.pointee.writing = .connect
-            unsafe descriptor.pointee.facts.insert(.unwritable)
-            unsafe register(fd, descriptor)
+            unsafe becameUnwritable(fd, descriptor)
         } else {
             done.append(Completion(token: submission.token, result: result < 0 ? -errno : 0))
         }
     }
 
-    private mutating func cancel(_ fd: Int32) {
+    private mutating func cancel(_ fd: Int32, _ token: Token) {
         let descriptor = unsafe descriptors + Int(fd)
-        if unsafe descriptor.pointee.reading != .nothing {
+        let isAny = token == .ignored
+        let reads = unsafe isAny || descriptor.pointee.readToken == token.rawValue
+        if reads, unsafe descriptor.pointee.reading != .nothing {
             unsafe finishReading(descriptor, -ECANCELED)
         }
-        if unsafe descriptor.pointee.writing != .nothing {
+        let writes = unsafe isAny || descriptor.pointee.writeToken == token.rawValue
+        if writes, unsafe descriptor.pointee.writing != .nothing {
             unsafe finishWriting(descriptor, -ECANCELED)
         }
-        // The descriptor may be on its way to another thread, whose epoll it will be in.
+        if isAny { unsafe leave(fd, descriptor) }
+    }
+
+    /// It may be on its way to another thread, whose epoll it will be in.
+    private func leave(_ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>) {
         if unsafe descriptor.pointee.facts.contains(.registered) {
             _ = skein_epoll_control(epoll, EPOLL_CTL_DEL, fd, 0)
         }
@@ -245,202 +255,9 @@ extension EpollRing {
         if flags >= 0 && flags & O_NONBLOCK == 0 { _ = skein_set_flags(fd, flags | O_NONBLOCK) }
     }
 
-    private func forget(_ descriptor: UnsafeMutablePointer<Descriptor>) {
+    func forget(_ descriptor: UnsafeMutablePointer<Descriptor>) {
         let isQueued = unsafe descriptor.pointee.facts.contains(.queued)
         unsafe descriptor.pointee = Descriptor()
         if isQueued { unsafe descriptor.pointee.facts = .queued }
-    }
-}
-
-// Serving.
-extension EpollRing {
-    private mutating func enqueue(_ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>) {
-        if unsafe descriptor.pointee.facts.contains(.queued) { return }
-        unsafe descriptor.pointee.facts.insert(.queued)
-        queue.append(fd)
-    }
-
-    private mutating func serveQueued() {
-        if queue.isEmpty { return }
-        swap(&queue, &serving)
-        for index in 0..<serving.count {
-            let fd = serving[index]
-            let descriptor = unsafe descriptors + Int(fd)
-            unsafe descriptor.pointee.facts.remove(.queued)
-            unsafe serveReading(fd, descriptor)
-        }
-        serving.removeAll()
-    }
-
-    private mutating func waitForEvents(_ wait: Wait) {
-        var nanoseconds: Int64 = 0
-        if done.isEmpty && queue.isEmpty {
-            switch wait {
-            case .none: nanoseconds = 0
-            case .forever: nanoseconds = -1
-            case .until(let deadline): nanoseconds = max(0, deadline.nanoseconds(since: .now()))
-            }
-        }
-        var count = unsafe skein_epoll_wait(
-            epoll, events, Self.eventsMax, nanoseconds, hasFineTimeouts)
-        if count == -ENOSYS && hasFineTimeouts {
-            hasFineTimeouts = false
-            count = unsafe skein_epoll_wait(epoll, events, Self.eventsMax, nanoseconds, false)
-        }
-        unsafe counters.values.pointee.enters &+= 1
-        // EINTR is a turn without events; anything else would be our own doing.
-        precondition(count >= 0 || count == -EINTR, "epoll_wait failed")
-        var index: Int32 = 0
-        while index < count {
-            let fd = unsafe skein_epoll_fd(events, index)
-            let happened = unsafe skein_epoll_events(events, index)
-            index += 1
-            if fd == wakeDescriptor { continue }
-            let descriptor = unsafe descriptors + Int(fd)
-            if happened & skein_epoll_ended() != 0 {
-                unsafe descriptor.pointee.facts.insert(.ended)
-            }
-            if happened & skein_epoll_writable() != 0 {
-                unsafe descriptor.pointee.facts.remove(.unwritable)
-                unsafe serveWriting(fd, descriptor)
-            }
-            if happened & skein_epoll_readable() != 0 {
-                unsafe descriptor.pointee.facts.remove(.unreadable)
-                unsafe serveReading(fd, descriptor)
-            }
-        }
-    }
-
-    private mutating func serveWriting(
-        _ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>
-    ) {
-        switch unsafe descriptor.pointee.writing {
-        case .nothing: break
-        case .send:
-            if unsafe descriptor.pointee.facts.contains(.unwritable) { return }
-            let address = unsafe UnsafeRawPointer(bitPattern: descriptor.pointee.address)
-            let sent = unsafe send(fd, address, Int(descriptor.pointee.count), skein_send_flags())
-            if sent < 0 && errno == EAGAIN {
-                unsafe descriptor.pointee.facts.insert(.unwritable)
-                unsafe register(fd, descriptor)
-                return
-            }
-            unsafe finishWriting(descriptor, sent < 0 ? -errno : Int32(truncatingIfNeeded: sent))
-        case .connect:
-            unsafe finishWriting(descriptor, -Sockets.pendingError(of: fd))
-        }
-    }
-
-    private mutating func serveReading(
-        _ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>
-    ) {
-        if unsafe descriptor.pointee.facts.contains(.unreadable) { return }
-        switch unsafe descriptor.pointee.reading {
-        case .nothing: break
-        case .receive, .receiveMany: unsafe receive(fd, descriptor)
-        case .accept: unsafe accept(fd, descriptor)
-        case .poll:
-            var question = pollfd(fd: fd, events: Int16(POLLIN), revents: 0)
-            if unsafe poll(&question, 1, 0) > 0 {
-                unsafe finishReading(descriptor, Int32(question.revents))
-            } else {
-                unsafe becameUnreadable(fd, descriptor)
-            }
-        }
-    }
-
-    private mutating func receive(_ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>) {
-        let token = unsafe Token(rawValue: descriptor.pointee.readToken)
-        let isMany = unsafe descriptor.pointee.reading == .receiveMany
-        for _ in 0..<Self.readsMax {
-            guard let buffer = buffers.takeRecycled() else {
-                unsafe finishReading(descriptor, -ENOBUFS)
-                return
-            }
-            let bytes = unsafe buffers.bytes(of: buffer)
-            let received = unsafe recv(fd, bytes, buffers.bufferBytes, skein_receive_flags())
-            guard received > 0 else {
-                let error = errno
-                buffers.putBack(buffer)
-                if received < 0 && error == EAGAIN {
-                    unsafe becameUnreadable(fd, descriptor)
-                } else {
-                    unsafe finishReading(descriptor, received < 0 ? -error : 0)
-                }
-                return
-            }
-            buffers.lend(buffer)
-            let isShort = received < buffers.bufferBytes
-            let facts = unsafe descriptor.pointee.facts
-            // Less than there was room for: it is empty now, which saves asking again. Unless the
-            // peer has ended: that has to be read as well.
-            if isShort && !facts.contains(.ended) { unsafe becameUnreadable(fd, descriptor) }
-            let result = Int32(truncatingIfNeeded: received)
-            if !isMany {
-                unsafe descriptor.pointee.reading = .nothing
-                done.append(
-                    Completion(token: token, result: result, buffer: buffer, flags: .hasBuffer))
-                return
-            }
-            done.append(
-                Completion(
-                    token: token, result: result, buffer: buffer, flags: [.hasBuffer, .hasMore]))
-            if isShort && !facts.contains(.ended) { return }
-        }
-        unsafe enqueue(fd, descriptor)
-    }
-
-    private mutating func accept(_ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>) {
-        let token = unsafe Token(rawValue: descriptor.pointee.readToken)
-        for _ in 0..<Self.acceptsMax {
-            let accepted = skein_accept(fd)
-            if accepted >= 0 {
-                // A number may come back that was closed behind our back.
-                if Int(accepted) < descriptorsMax {
-                    unsafe forget(descriptors + Int(accepted))
-                }
-                done.append(Completion(token: token, result: accepted, flags: .hasMore))
-                continue
-            }
-            switch -accepted {
-            case EAGAIN:
-                unsafe becameUnreadable(fd, descriptor)
-                return
-            case EINTR, ECONNABORTED:
-                continue
-            default:
-                unsafe finishReading(descriptor, accepted)
-                return
-            }
-        }
-        unsafe enqueue(fd, descriptor)
-    }
-
-    /// From here on an edge will tell.
-    private func becameUnreadable(_ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>) {
-        unsafe descriptor.pointee.facts.insert(.unreadable)
-        unsafe register(fd, descriptor)
-    }
-
-    /// Registering tells at once what is already so: no edge is lost between a call that would
-    /// have blocked and this.
-    private func register(_ fd: Int32, _ descriptor: UnsafeMutablePointer<Descriptor>) {
-        if unsafe descriptor.pointee.facts.contains(.registered) { return }
-        unsafe descriptor.pointee.facts.insert(.registered)
-        _ = skein_epoll_control(epoll, EPOLL_CTL_ADD, fd, skein_epoll_stream_events())
-    }
-
-    private mutating func finishReading(
-        _ descriptor: UnsafeMutablePointer<Descriptor>, _ result: Int32
-    ) {
-        unsafe descriptor.pointee.reading = .nothing
-        done.append(Completion(token: unsafe Token(rawValue: descriptor.pointee.readToken), result: result))
-    }
-
-    private mutating func finishWriting(
-        _ descriptor: UnsafeMutablePointer<Descriptor>, _ result: Int32
-    ) {
-        unsafe descriptor.pointee.writing = .nothing
-        done.append(Completion(token: unsafe Token(rawValue: descriptor.pointee.writeToken), result: result))
     }
 }

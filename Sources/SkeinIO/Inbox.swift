@@ -1,6 +1,6 @@
 // Where other threads leave parcels for a loop. One word says it all: 0 awake and empty, 1 parked,
-// else the head of a list, last pushed first. Pushing is one compare-exchange and wakes only a parked
-// loop; the loop takes the whole list by one exchange and turns it round.
+// else the head of a list, last pushed first. Pushing is one compare-exchange and wakes only a
+// parked loop; the loop takes the whole list by one exchange and turns it round.
 
 import Synchronization
 
@@ -9,7 +9,8 @@ import Synchronization
 /// Unchecked `Sendable`: everything shared is atomic, except `waker`, which is written before the
 /// first park and read only by who has ended a park, with acquire and release in between.
 @safe
-@usableFromInline package final class Inbox: @unchecked Sendable {
+@usableFromInline
+package final class Inbox: @unchecked Sendable {
     struct Header: ~Copyable {
         let state: Atomic<UInt>
         /// Parcels << 32 | records, waiting.
@@ -178,8 +179,8 @@ extension Inbox {
         unsafe parcel.pointee.next = 0
         // Acquiring: pairs with park's release (`waker`). Releasing: as in push.
         let woken = unsafe header.pointee.state.compareExchange(
-            expected: parked, desired: UInt(bitPattern: parcel), successOrdering: .acquiringAndReleasing,
-            failureOrdering: .relaxed
+            expected: parked, desired: UInt(bitPattern: parcel),
+            successOrdering: .acquiringAndReleasing, failureOrdering: .relaxed
         ).exchanged
         if woken { unsafe header.pointee.waker.wake() }
         unsafe header.pointee.waking.subtract(1, ordering: .releasing)
@@ -195,7 +196,8 @@ extension Inbox {
 ///
 /// Safe: the list is this value's alone.
 @safe
-@usableFromInline package struct Parcels: ~Copyable {
+@usableFromInline
+package struct Parcels: ~Copyable {
     package var first: UInt
 
     package init(first: UInt = 0) { self.first = first }

@@ -1,6 +1,6 @@
 // Reap, feed the machine, submit; one for each pinned thread. A turn is one call into the kernel,
-// which submits everything the last turn asked for and waits if there is nothing else to do. It never
-// spins when idle and never sleeps on work.
+// which submits everything the last turn asked for and waits if there is nothing else to do. It
+// never spins when idle and never sleeps on work.
 
 /// Made, run and dropped on one thread.
 @usableFromInline

@@ -5,11 +5,13 @@
 package protocol Machine: ~Copyable {
     /// Everything the kernel answered since the last call, in its order. Buffers named in it belong
     /// to the machine until it recycles them.
-    mutating func handle(_ completions: Span<Completion>, at now: Instant, into submissions: inout SubmissionQueue)
+    mutating func handle(
+        _ completions: Span<Completion>, at now: Instant, into submissions: inout SubmissionQueue)
 
     /// One parcel from another thread, in the order of its sender. The machine reads it during the
     /// call; the loop gives it back afterwards.
-    mutating func handle(_ parcel: borrowing Parcel, at now: Instant, into submissions: inout SubmissionQueue)
+    mutating func handle(
+        _ parcel: borrowing Parcel, at now: Instant, into submissions: inout SubmissionQueue)
 
     /// Once a turn, after all completions and parcels: timers that are due, then the flush of
     /// everything the turn has gathered.

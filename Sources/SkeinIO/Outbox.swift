@@ -1,5 +1,5 @@
-// What one loop has for others: for each of them the parcel of this turn, filled while the turn goes
-// on and pushed once at its end.
+// What one loop has for others: for each of them the parcel of this turn, filled while the turn
+// goes on and pushed once at its end.
 
 /// Safe: `places` holds `targetCount` initialised places, indices are checked, and the inboxes
 /// behind the pointers are kept alive by `inboxes`.

@@ -1,6 +1,6 @@
 // What travels between threads: one block of memory holding all records that one loop has for
-// another in one turn, so that handing over costs one compare-exchange a turn, however many records.
-// A parcel is owned by whoever holds the value; dropping it sends the block home.
+// another in one turn, so that handing over costs one compare-exchange a turn, however many
+// records. A parcel is owned by whoever holds the value; dropping it sends the block home.
 
 private import Synchronization
 
@@ -17,7 +17,8 @@ package struct ParcelRecord {
 
     @inlinable
     package init(
-        kind: UInt16, flags: UInt16, argument: UInt64, bytes: UnsafeMutablePointer<UInt8>, count: Int
+        kind: UInt16, flags: UInt16, argument: UInt64, bytes: UnsafeMutablePointer<UInt8>,
+        count: Int
     ) {
         self.kind = kind
         self.flags = flags
@@ -74,11 +75,13 @@ package struct ParcelHeader {
         inbox: UnsafeMutablePointer<Inbox.Header>?
     ) -> UnsafeMutablePointer<ParcelHeader> {
         // A line of its own: sender and receiver write to different parcels at the same time.
-        let memory = UnsafeMutableRawPointer.allocate(byteCount: unsafe bytes + capacity, alignment: 64)
+        let memory = UnsafeMutableRawPointer.allocate(
+            byteCount: unsafe bytes + capacity, alignment: 64)
         let header = unsafe memory.bindMemory(to: ParcelHeader.self, capacity: 1)
         unsafe header.initialize(
             to: ParcelHeader(
-                next: 0, capacity: capacity, usedBytes: 0, recordCount: 0, pool: pool, inbox: inbox))
+                next: 0, capacity: capacity, usedBytes: 0, recordCount: 0, pool: pool,
+                inbox: inbox))
         return unsafe header
     }
 }

@@ -124,7 +124,8 @@ extension ParcelPool {
         if freeLarge != 0 { return unsafe Parcel(header: Self.pop(&freeLarge)) }
         if largeMade < largeMax {
             largeMade += 1
-            return unsafe Parcel(header: ParcelHeader.make(capacity: largeCapacity, pool: shared, inbox: nil))
+            return unsafe Parcel(
+                header: ParcelHeader.make(capacity: largeCapacity, pool: shared, inbox: nil))
         }
         if needed <= smallCapacity, freeSmall != 0 {
             return unsafe Parcel(header: Self.pop(&freeSmall))

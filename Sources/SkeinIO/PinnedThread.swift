@@ -2,7 +2,7 @@
 
 private import Glibc
 private import CSkein
-private import Synchronization
+import Synchronization
 
 package enum CPUSet {
     /// The cores this process may run on.

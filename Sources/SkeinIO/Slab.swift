@@ -2,7 +2,6 @@
 // reuse has its own generation, so that an answer meant for a slot's former life can be told from
 // one meant for this one.
 
-
 /// Address space for `maxSlots` records is reserved at once and touched only on use; a record never
 /// moves. Plain records only: nothing in them is retained.
 ///
@@ -72,7 +71,8 @@ package struct Slab<Record: BitwiseCopyable>: ~Copyable {
         precondition(isLive(slot), "a free slot was removed")
         let generation = unsafe ((states[Int(slot)] >> 1) &+ 1) & 0xFF_FFFF
         unsafe states[Int(slot)] = generation << 1
-        unsafe UnsafeMutableRawPointer(records + Int(slot)).storeBytes(of: freeHead, as: UInt32.self)
+        let place = unsafe UnsafeMutableRawPointer(records + Int(slot))
+        unsafe place.storeBytes(of: freeHead, as: UInt32.self)
         freeHead = slot
         live &-= 1
     }

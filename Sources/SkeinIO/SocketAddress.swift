@@ -104,7 +104,8 @@ package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
         storage = sockaddr_storage()
         self.length = min(length, UInt32(MemoryLayout<sockaddr_storage>.size))
         unsafe withUnsafeMutableBytes(of: &storage) {
-            unsafe $0.copyMemory(from: UnsafeRawBufferPointer(start: address, count: Int(self.length)))
+            let bytes = unsafe UnsafeRawBufferPointer(start: address, count: Int(self.length))
+            unsafe $0.copyMemory(from: bytes)
         }
     }
 
@@ -146,7 +147,9 @@ package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
         _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
     ) -> Result {
         unsafe withUnsafePointer(to: storage) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe body($0, length) }
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe body($0, length)
+            }
         }
     }
 
@@ -199,7 +202,8 @@ package struct PeerAddress: Hashable, Sendable, BitwiseCopyable, CustomStringCon
                 )
             }
             self.init(
-                high: UInt64(bigEndian: halves.0), low: UInt64(bigEndian: halves.1), port: address.port)
+                high: UInt64(bigEndian: halves.0), low: UInt64(bigEndian: halves.1),
+                port: address.port)
         } else {
             return nil
         }
@@ -220,7 +224,8 @@ package struct PeerAddress: Hashable, Sendable, BitwiseCopyable, CustomStringCon
         var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
         let capacity = socklen_t(text.count)
         guard unsafe inet_ntop(AF_INET6, &address, &text, capacity) != nil else { return "?" }
-        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        return String(decoding: bytes, as: UTF8.self)
     }
 
     package var description: String { isV4 ? "\(host):\(port)" : "[\(host)]:\(port)" }

@@ -64,7 +64,8 @@ package enum Sockets {
     package static func close(_ fd: Int32) { _ = Glibc.close(fd) }
 
     /// Listeners of several processes may share a port when all of them ask for it, and two nodes
-    /// that take each other's connections are never meant: so look first, as one who does not share.
+    /// that take each other's connections are never meant: so look first, as one who does not
+    /// share.
     package static func checkFree(_ address: SocketAddress) throws(SystemError) {
         guard address.port != 0 else { return }
         let (fd, _) = try listen(on: address, backlog: 1, reusePort: false)
@@ -91,7 +92,8 @@ package enum Sockets {
             fd, SOL_SOCKET, SO_LINGER, &value, socklen_t(MemoryLayout<linger>.size)) == 0
     }
 
-    /// How long sent bytes may stay unacknowledged: keep-alive does not look while data is in flight.
+    /// How long sent bytes may stay unacknowledged: keep-alive does not look while data is in
+    /// flight.
     @discardableResult
     package static func setUserTimeout(_ fd: Int32, milliseconds: Int) -> Bool {
         setOption(fd, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, Int32(clamping: milliseconds))

@@ -19,7 +19,9 @@ package struct Token: RawRepresentable, Equatable, Sendable {
     }
 
     @inlinable package var slot: UInt32 { UInt32(truncatingIfNeeded: rawValue >> 32) }
-    @inlinable package var generation: UInt32 { UInt32(truncatingIfNeeded: rawValue >> 8) & 0xFF_FFFF }
+    @inlinable package var generation: UInt32 {
+        UInt32(truncatingIfNeeded: rawValue >> 8) & 0xFF_FFFF
+    }
     @inlinable package var operation: UInt8 { UInt8(truncatingIfNeeded: rawValue) }
 
     /// A wake-up by another thread. It is taken by the loop and never reaches a machine.

@@ -5,8 +5,8 @@
 import CSkein
 import Glibc
 
-/// Safe: the pointers lead into memory shared with the kernel, mapped until `deinit`, and every index
-/// into it is masked.
+/// Safe: the pointers lead into memory shared with the kernel, mapped until `deinit`, and every
+/// index into it is masked.
 @safe
 package struct URing: Ring, ~Copyable {
     /// As liburing made it; touched again only to tear it down.
@@ -68,6 +68,8 @@ package struct URing: Ring, ~Copyable {
                 enterFull()
                 filled = 0
             }
+            // io_uring knows a descriptor only while something is in flight on it.
+            if unsafe queue.storage[index].kind == .release { continue }
             unsafe Self.prepare(
                 queue.storage[index], entries + Int(filled), messages + Int(filled), isMultishot)
             // Always the same few entries, which stay in the cache: they are all consumed by the
@@ -170,8 +172,8 @@ extension URing {
         switch submission.kind {
         case .sendNow:
             unsafe skein_prepare(
-                entry, skein_op_send(), skein_sqe_skip_success(), 0, fd, 0, address, submission.count,
-                skein_send_now_flags(), token)
+                entry, skein_op_send(), skein_sqe_skip_success(), 0, fd, 0, address,
+                submission.count, skein_send_now_flags(), token)
         case .sendVectorNow:
             unsafe message.pointee.msg_iov = UnsafeMutablePointer(bitPattern: submission.address)
             unsafe message.pointee.msg_iovlen = Int(submission.count)
@@ -200,9 +202,15 @@ extension URing {
             unsafe skein_prepare(
                 entry, skein_op_poll_add(), 0, 0, fd, 0, 0, 0, UInt32(POLLIN), token)
         case .cancel:
+            let isAny = submission.token == .ignored
             unsafe skein_prepare(
-                entry, skein_op_cancel(), skein_sqe_skip_success(), 0, fd, 0, 0, 0,
-                skein_cancel_fd_all(), Token.ignored.rawValue)
+                entry, skein_op_cancel(), skein_sqe_skip_success(), 0, isAny ? fd : -1, 0,
+                isAny ? 0 : token, 0, isAny ? skein_cancel_fd_all() : skein_cancel_all(),
+                Token.ignored.rawValue)
+        case .release:
+            unsafe skein_prepare(
+                entry, skein_op_nop(), skein_sqe_skip_success(), 0, -1, 0, 0, 0, 0,
+                Token.ignored.rawValue)
         case .close:
             unsafe skein_prepare(
                 entry, skein_op_close(), skein_sqe_skip_success(), 0, fd, 0, 0, 0, 0,
@@ -227,12 +235,13 @@ extension URing {
     }
 
     mutating func enter(_ filled: UInt32, waitFor: UInt32, until deadline: Instant) -> Int32 {
-        let flags = enterFlags | IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG
-        let nanoseconds = hasAbsoluteTime
-            ? deadline.nanoseconds : max(0, deadline.nanoseconds(since: .now()))
-        return skein_enter_until(
-            enterDescriptor, filled, waitFor, hasAbsoluteTime ? flags | skein_enter_abs_timer() : flags,
-            nanoseconds)
+        var flags = enterFlags | IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG
+        if hasAbsoluteTime {
+            flags |= skein_enter_abs_timer()
+            return skein_enter_until(enterDescriptor, filled, waitFor, flags, deadline.nanoseconds)
+        }
+        let distance = max(0, deadline.nanoseconds(since: .now()))
+        return skein_enter_until(enterDescriptor, filled, waitFor, flags, distance)
     }
 
     /// One call runs only the first twenty deferred completions or so (kernel 6.13): where there

@@ -114,11 +114,14 @@ extension URing {
         unsafe self.entries = submission.sqes
         entryCount = unsafe submission.ring_entries
         entryMask = unsafe submission.ring_mask
-        tail = unsafe submission.ktail.pointee
+        // Acquiring, both: ThreadSanitizer does not see liburing map and unmap, and takes a former
+        // ring of another thread at this address for this one. To everyone else they are loads.
+        tail = unsafe skein_load_acquire(submission.ktail)
         unsafe messages = .allocate(capacity: Int(entryCount))
         unsafe messages.initialize(repeating: msghdr(), count: Int(entryCount))
 
         let completion = unsafe control.pointee.cq
+        _ = unsafe skein_load_acquire(completion.khead)
         unsafe completionHead = completion.khead
         unsafe completionTail = completion.ktail
         unsafe answers = completion.cqes

@@ -3,7 +3,8 @@
 private import Glibc
 private import CSkein
 
-@usableFromInline package struct Waker: Sendable, Equatable {
+@usableFromInline
+package struct Waker: Sendable, Equatable {
     package enum Way: UInt8, Sendable {
         /// Nobody to wake: for inboxes that are polled, as in a simulation.
         case nothing
@@ -28,9 +29,13 @@ private import CSkein
         case .nothing:
             return
         case .message:
-            // Fails for want of memory only; the sleeper must not miss it, so try until it gets
+            // Short of memory for a moment; the sleeper must not miss it, so try until it gets
             // through.
-            while skein_send_message(fd, Token.wake.rawValue) < 0 { sched_yield() }
+            while true {
+                let result = skein_send_message(fd, Token.wake.rawValue)
+                guard result == -ENOMEM || result == -EAGAIN || result == -EINTR else { return }
+                sched_yield()
+            }
         case .eventDescriptor:
             // EAGAIN would mean 2⁶⁴ - 2 wake-ups unread, which is awake enough.
             eventfd_write(fd, 1)

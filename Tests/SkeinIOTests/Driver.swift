@@ -40,14 +40,15 @@ struct Driver: ~Copyable {
         }
     }
 
-    /// Queued for the next turn; `tag` comes back as the completion's slot.
+    /// Queued for the next turn; `tag` comes back as the completion's slot. Cancelling tag 0 is
+    /// cancelling everything.
     mutating func ask(
         _ kind: Submission.Kind, _ fd: Int32, tag: UInt32, address: UInt = 0, count: Int = 0
     ) {
+        let isAll = kind == .cancel && tag == 0
+        let token = isAll ? Token.ignored : Token(slot: tag, generation: 1, operation: 7)
         queue.append(
-            Submission(
-                kind, fd: fd, token: Token(slot: tag, generation: 1, operation: 7), address: address,
-                count: UInt32(count)))
+            Submission(kind, fd: fd, token: token, address: address, count: UInt32(count)))
     }
 
     /// Submits what was asked, waits, and returns what came.

@@ -11,7 +11,8 @@ final class Peer {
 
     /// Two ends of a TCP connection: `mine` to be put into a ring, the other a peer.
     static func connected() throws -> (mine: Int32, peer: Peer) {
-        let listener = try Sockets.listen(on: try #require(SocketAddress(host: "127.0.0.1", port: 0)))
+        let anywhere = try #require(SocketAddress(host: "127.0.0.1", port: 0))
+        let listener = try Sockets.listen(on: anywhere)
         defer { Sockets.close(listener.fd) }
         let mine = try Sockets.connect(to: listener.address)
         let other = skein_accept(listener.fd)
@@ -85,7 +86,9 @@ final class Block {
 
     deinit { bytes.deallocate() }
 
-    static func pattern(_ index: Int) -> UInt8 { UInt8(truncatingIfNeeded: index &* 131 &+ index >> 8) }
+    static func pattern(_ index: Int) -> UInt8 {
+        UInt8(truncatingIfNeeded: index &* 131 &+ index >> 8)
+    }
 
     var address: UInt { UInt(bitPattern: bytes.baseAddress) }
     var count: Int { bytes.count }

@@ -1,4 +1,5 @@
-// Addresses in and out of text, listeners that share a port, and threads that stay where they are put.
+// Addresses in and out of text, listeners that share a port, and threads that stay where they are
+// put.
 
 import Glibc
 import SkeinIO

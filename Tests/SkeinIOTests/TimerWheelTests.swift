@@ -37,7 +37,7 @@ struct TimerWheelTests {
                     // What fires may schedule again, also itself and for now.
                     if Int.random(in: 0..<4, using: &random) == 0 {
                         let at = now.advanced(
-                            byNanoseconds: Int64.random(in: -granule..<70 * granule, using: &random))
+                            byNanoseconds: .random(in: -granule..<70 * granule, using: &random))
                         wheel.schedule(timer, at: at)
                         model[timer] = at
                     }
@@ -57,7 +57,8 @@ struct TimerWheelTests {
             #expect(count == model.count)
             let next = wheel.next
             if let first = model.values.min() {
-                #expect(next.map { $0 <= max(first, now).advanced(byNanoseconds: 2 * granule) } == true)
+                let latest = max(first, now).advanced(byNanoseconds: 2 * granule)
+                #expect(next.map { $0 <= latest } == true)
             } else {
                 #expect(next == nil)
             }

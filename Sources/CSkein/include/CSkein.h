@@ -1,6 +1,6 @@
 // The C that Swift cannot say: macros, enum-built bits, memory barriers on shared rings, and the
-// io_uring interface newer than the liburing of the oldest distribution we build on. No logic: every
-// function is one expression or one system call.
+// io_uring interface newer than the liburing of the oldest distribution we build on. No logic:
+// every function is one expression or one system call.
 #pragma once
 // <sys/select.h> first: liburing defines _XOPEN_SOURCE, which would change fd_set.
 #include <sys/select.h>
@@ -40,6 +40,7 @@ SKEIN_CONSTANT(uint8_t, skein_op_accept, IORING_OP_ACCEPT)
 SKEIN_CONSTANT(uint8_t, skein_op_connect, IORING_OP_CONNECT)
 SKEIN_CONSTANT(uint8_t, skein_op_poll_add, IORING_OP_POLL_ADD)
 SKEIN_CONSTANT(uint8_t, skein_op_cancel, IORING_OP_ASYNC_CANCEL)
+SKEIN_CONSTANT(uint8_t, skein_op_nop, IORING_OP_NOP)
 SKEIN_CONSTANT(uint8_t, skein_op_close, IORING_OP_CLOSE)
 SKEIN_CONSTANT(uint8_t, skein_op_read, IORING_OP_READ)
 SKEIN_CONSTANT(uint32_t, skein_msg_nosignal, MSG_NOSIGNAL)
@@ -51,6 +52,7 @@ SKEIN_CONSTANT(uint16_t, skein_recv_multishot, IORING_RECV_MULTISHOT)
 SKEIN_CONSTANT(uint16_t, skein_accept_multishot, IORING_ACCEPT_MULTISHOT)
 SKEIN_CONSTANT(uint32_t, skein_send_now_flags, MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL)
 SKEIN_CONSTANT(uint32_t, skein_cancel_fd_all, IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL)
+SKEIN_CONSTANT(uint32_t, skein_cancel_all, IORING_ASYNC_CANCEL_ALL)
 SKEIN_CONSTANT(uint32_t, skein_cancel_any, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL)
 SKEIN_CONSTANT(int32_t, skein_sock_stream_cloexec, SOCK_STREAM | SOCK_CLOEXEC)
 SKEIN_CONSTANT(int32_t, skein_sock_stream, SOCK_STREAM)
@@ -67,7 +69,8 @@ SKEIN_CONSTANT(int32_t, skein_eventfd_flags, EFD_CLOEXEC | EFD_NONBLOCK)
 SKEIN_CONSTANT(uint32_t, skein_epoll_wake_events, EPOLLIN | EPOLLET)
 
 static inline void *skein_reserve(size_t bytes) {
-    void *at = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *at = mmap(0, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return at == MAP_FAILED ? 0 : at;
 }
 
@@ -157,7 +160,8 @@ static inline int skein_epoll_wait(int epoll, struct epoll_event *events, int ma
         return count >= 0 ? (int)count : -errno;
     }
     int64_t milliseconds = nanoseconds < 0 ? -1 : (nanoseconds + 999999) / 1000000;
-    int count = epoll_wait(epoll, events, max, milliseconds > 1000000 ? 1000000 : (int)milliseconds);
+    if (milliseconds > 1000000) milliseconds = 1000000;
+    int count = epoll_wait(epoll, events, max, (int)milliseconds);
     return count >= 0 ? count : -errno;
 }
 
@@ -169,8 +173,8 @@ static inline int skein_accept(int fd) {
 static inline int skein_get_flags(int fd) { return fcntl(fd, F_GETFL); }
 static inline int skein_set_flags(int fd, int flags) { return fcntl(fd, F_SETFL, flags); }
 
-// pthread_setname_np, sched_setaffinity and CPU_SET need _GNU_SOURCE, which modules are not built with: the raw calls
-// over a mask of 1,024 cores.
+// pthread_setname_np, sched_setaffinity and CPU_SET need _GNU_SOURCE, which modules are not built
+// with: the raw calls over a mask of 1,024 cores.
 static inline int skein_thread_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
 static inline int skein_cpu_pin(int core) {
     unsigned long mask[16] = {0};

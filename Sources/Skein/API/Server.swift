@@ -1,6 +1,7 @@
 // A broker in one process: the shards, the router, and the way to them for whoever embeds it.
 
 internal import Dispatch
+internal import Glibc
 internal import SkeinIO
 internal import Synchronization
 
@@ -143,14 +144,12 @@ public final class Server: Sendable {
     }
 
     private func listen() throws(ServerError) -> ([Int32], String) {
-        guard let wanted = SocketAddress(parsing: configuration.listen) else {
-            throw ServerError("\(configuration.listen) is not an address; write host:port, such as 0.0.0.0:8080.")
-        }
+        let wanted = try listenAddress(of: configuration.listen)
         var listeners: [Int32] = []
         var address = wanted
         do throws(SystemError) { try Sockets.checkFree(wanted) } catch {
             throw ServerError(
-                "Cannot listen on \(configuration.listen): \(error). Stop what uses it or choose another with --listen.")
+                "The sockets listener failed: \(error). Stop what uses it or choose another with --listen.")
         }
         do throws(SystemError) {
             for _ in 0..<shared.shardCount {
@@ -161,9 +160,29 @@ public final class Server: Sendable {
         } catch {
             for fd in listeners { Sockets.close(fd) }
             throw ServerError(
-                "Cannot listen on \(configuration.listen): \(error). Stop what uses it or choose another with --listen.")
+                "The sockets listener failed: \(error). Stop what uses it or choose another with --listen.")
         }
         return (listeners, address.description)
+    }
+
+    /// `host:port`, `:port` for every address, or a name that is looked up.
+    private func listenAddress(of text: String) throws(ServerError) -> SocketAddress {
+        if let address = SocketAddress(parsing: text.hasPrefix(":") ? "0.0.0.0" + text : text) {
+            return address
+        }
+        guard let (host, port) = SocketAddress.split(text) else {
+            throw ServerError("\(text) is not an address; write host:port, such as 0.0.0.0:8080.")
+        }
+        do throws(SystemError) {
+            let found = try SocketAddress.resolve(host: host, port: port)
+            // `localhost` has two; the one that most clients mean is IPv4's.
+            guard let address = found.first(where: { $0.family == AF_INET }) ?? found.first else {
+                throw SystemError(call: "look-up of \(host)", errno: ENOENT)
+            }
+            return address
+        } catch {
+            throw ServerError("\(text) cannot be listened on: \(error). Write an IP address of this machine.")
+        }
     }
 
     private func placement() -> [Int?] {

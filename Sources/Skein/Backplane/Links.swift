@@ -14,7 +14,7 @@ extension RouterCore {
     func connect(_ role: RedisLink.Role) {
         state.links[role].retryAt = nil
         guard let address = state.resolver.current else {
-            failed(role, "the address of Redis cannot be resolved")
+            failed(role, "the address of Redis, \(state.resolver.text), cannot be resolved")
             return
         }
         let fd: Int32
@@ -79,7 +79,8 @@ extension RouterCore {
     private func becameReady(_ role: RedisLink.Role) {
         state.links[role].state = .ready
         state.links[role].deadline = nil
-        state.canaryAsked = nil
+        state.links[role].lastReply = state.now
+        if role != .presence { state.canaryAsked = nil }
         switch role {
         case .publish:
             // What Redis did not answer for is sent again, in order; whoever heard it knows by its
@@ -118,7 +119,9 @@ extension RouterCore {
         metrics.reconnects.add()
         state.reason.set(why)
         metrics.set(.degraded)
-        if was == .ready || state.links[role].attempts == 1 {
+        // All links fail for one reason as a rule; it is said once.
+        if was == .ready || state.links[role].attempts == 1, why != state.lastFailure {
+            state.lastFailure = why
             log(.warning, "link to Redis lost: \(why)", [("link", "\(role)")])
         }
         if state.resolver.isNamed { state.resolver.refresh() }
@@ -269,6 +272,9 @@ extension RouterCore {
     }
 
     private func readReply(_ role: RedisLink.Role, _ bytes: Bytes) -> Int {
+        state.links[role].lastReply = state.now
+        // Once a reply was longer than a line, the general reader may hold part of the next.
+        if state.links[role].reader != nil { return readLongReply(role, bytes) }
         guard let (reply, count) = RedisLink.line(bytes) else { return 0 }
         if case .other = reply { return readLongReply(role, bytes) }
         guard let awaited = state.links[role].awaited.popFirst() else {
@@ -285,9 +291,10 @@ extension RouterCore {
         do throws(RESPError) {
             if state.links[role].reader == nil { state.links[role].reader = RESPReader() }
             unsafe try state.links[role].reader?.feed(bytes.buffer.span)
-            while try hasReply(role) {
+            while let reply = try state.links[role].reader?.next() {
                 guard let awaited = state.links[role].awaited.popFirst() else { break }
-                answered(role, awaited, .other)
+                take(reply, role, awaited)
+                guard state.links[role].state != .idle else { break }
             }
             return bytes.count
         } catch {
@@ -296,9 +303,20 @@ extension RouterCore {
         }
     }
 
-    private func hasReply(_ role: RedisLink.Role) throws(RESPError) -> Bool {
-        guard state.links[role].reader != nil else { return false }
-        return try state.links[role].reader!.next() != nil
+    private func take(_ reply: borrowing RESPReply, _ role: RedisLink.Role, _ awaited: Awaited) {
+        switch reply.value.kind {
+        case .integer:
+            answered(role, awaited, .integer(reply.value.integer ?? 0))
+        case .error:
+            reply.value.withBytes { text in
+                unsafe text.withUnsafeBufferPointer { buffer in
+                    let bytes = unsafe buffer.baseAddress.map { unsafe Bytes($0, count: buffer.count) }
+                    answered(role, awaited, .error(bytes ?? .empty))
+                }
+            }
+        case .string, .status, .array, .null:
+            answered(role, awaited, .other)
+        }
     }
 
     @inline(__always)
@@ -323,10 +341,12 @@ extension RouterCore {
     private func refused(_ role: RedisLink.Role, _ awaited: Awaited, _ text: Bytes) {
         switch awaited.kind {
         case .authenticate:
-            failed(role, "Redis refused the password: \(text.text). Check REDIS_PASSWORD or the URL.")
+            failed(role, "Redis refused the password (\(text.text)); check REDIS_PASSWORD or the URL")
         case .select where text.text.contains("cluster"):
             // One database serves all in a cluster.
             break
+        case .select where text.dropping("NOAUTH") != nil:
+            failed(role, "Redis wants a password: set REDIS_PASSWORD or give it in the URL")
         case .select, .canary:
             failed(role, "Redis refused a command: \(text.text)")
         case .setName:

@@ -84,6 +84,8 @@ struct RedisLink: ~Copyable {
     /// By when connecting and greeting must be done, or a reply must have come.
     var deadline: Instant?
     var lastFlush = Instant(nanoseconds: 0)
+    /// When Redis last said something on this link.
+    var lastReply = Instant(nanoseconds: 0)
 
     init(role: Role, database: Int) {
         self.role = role

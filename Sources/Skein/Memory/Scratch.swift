@@ -27,7 +27,7 @@ struct MemberTable: ~Copyable {
     private let base: UnsafeMutablePointer<ObjectIndex.Member>
     var index: ObjectIndex
 
-    static let membersMax = 32
+    static let membersMax = 1_024
 
     init() {
         unsafe base = .allocate(capacity: Self.membersMax)

@@ -50,7 +50,7 @@ extension RouterCore {
         if let target, target.kind == .string, target.string.range.count <= 1_024 {
             event.target = payload.slice(target.string)
         }
-        guard isNew(payload, &event) else {
+        guard isNew(payload, on: id, &event) else {
             metrics.duplicates.add()
             return
         }
@@ -109,19 +109,19 @@ extension RouterCore {
 
     /// Reads `via`, which nodes put on what they publish, and says whether the event is still to be
     /// delivered here.
-    private func isNew(_ payload: Bytes, _ event: inout EventView) -> Bool {
+    private func isNew(_ payload: Bytes, on id: Bytes?, _ event: inout EventView) -> Bool {
         guard let via = member("via", payload), via.kind == .string else { return true }
         let text = payload.slice(via.string)
-        // node-connection-sequence, 16 hexadecimal digits each
-        guard text.count >= 50, let node = text.hex(at: 0), let origin = text.hex(at: 17),
-            let sequence = text.hex(at: 34)
+        // node-connection-sequence-channel, 16 hexadecimal digits each
+        guard let id, text.count >= 67, let node = text.hex(at: 0), let origin = text.hex(at: 17),
+            let sequence = text.hex(at: 34), text.hex(at: 51) == Self.channelMark(id)
         else { return true }
         guard node == state.node else {
             event.requestID = .empty
             return heardOther(node, sequence)
         }
         event.origin = ConnectionReference(rawValue: origin)
-        if text.count > 50 { event.flags.insert(.exceptOrigin) }
+        if text.count > 67 { event.flags.insert(.exceptOrigin) }
         return heardOwn(sequence)
     }
 
@@ -134,12 +134,17 @@ extension RouterCore {
             let user = member("userId", payload), user.kind == .string,
             let code = member("code", payload),
             let number = unsafe JSONNumber.integer(payload.slice(code.value).buffer.span),
-            let wireCode = UInt16(exactly: number)
+            let wireCode = UInt16(exactly: number), CloseCode.isReceivable(wireCode)
         else {
             metrics.malformed.add()
             return
         }
-        let reason = member("reason", payload).map { payload.slice($0.string) } ?? .empty
+        var reason = Bytes.empty
+        if let given = member("reason", payload), given.kind == .string, given.string.range.count <= 1_024 {
+            state.channel.clear()
+            unsafe JSONString.unescape(payload.slice(given.string).buffer.span, into: &state.channel.writer)
+            reason = state.channel.bytes
+        }
         disconnect(payload.slice(user.string), code: wireCode, reason: reason)
     }
 

@@ -73,6 +73,8 @@ extension RouterCore {
         state.json.writer.appendHex(event.origin.rawValue)
         state.json.writer.append(UInt8(ascii: "-"))
         state.json.writer.appendHex(sequence)
+        state.json.writer.append(UInt8(ascii: "-"))
+        state.json.writer.appendHex(Self.channelMark(event.user))
         if event.flags.contains(.exceptOrigin) { state.json.writer.append("-others") }
         state.json.writer.append("\"}")
         state.channel.clear()
@@ -105,11 +107,24 @@ extension RouterCore {
         }
     }
 
+    /// Ties `via` to the user whose channel it was published on: an envelope that a backend passes
+    /// on to another channel is a new event there. FNV-1a, the same on every node.
+    static func channelMark(_ user: Bytes) -> UInt64 {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for index in 0..<user.count {
+            hash = (hash ^ UInt64(unsafe user.base[index])) &* 0x0000_0100_0000_01B3
+        }
+        return hash
+    }
+
     /// One of this node's own events came back.
     ///
     /// - Returns: false when its devices here have it already.
     @inline(__always)
     func heardOwn(_ sequence: UInt64) -> Bool {
+        // A number that was never given is somebody else's invention; the event is delivered as any
+        // backend's, and our own counting is not led astray.
+        guard sequence < state.journal.nextSequence else { return true }
         guard sequence > state.heardSequence else { return false }
         state.heardSequence = sequence
         metrics.heard.add()

@@ -100,7 +100,12 @@ struct RouterState: ~Copyable {
     var renewCursor: UInt32 = 0
     var pollDue = Instant(nanoseconds: 0)
     var pollCursor: UInt32 = 0
+    /// The canary is heard.
     var wasUp = false
+    /// And the link for presence and sessions is there too.
+    var wasWhole = false
+    /// What was logged last as a reason; forgotten when Redis is up.
+    var lastFailure = ""
 
     var envelope = MemberTable()
     var inner = MemberTable()

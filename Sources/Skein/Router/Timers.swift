@@ -88,6 +88,7 @@ extension RouterCore {
     private func askCanary() {
         guard state.now >= state.canaryDue else { return }
         state.canaryDue = state.now.advanced(byMilliseconds: Self.canaryMilliseconds)
+        askPresence()
         guard state.links[.publish].isReady, state.links[.subscribe].isReady else { return }
         if state.canaryAsked == nil { state.canaryAsked = state.now }
         state.links[.publish].command(Awaited(kind: .canary), room: 256) { writer in
@@ -95,6 +96,20 @@ extension RouterCore {
             writer.appendBulk("PUBLISH")
             RESPCommand.writeBulk(state.canaryChannel.span, into: &writer)
             writer.appendBulk(decimal: state.now.nanoseconds)
+        }
+    }
+
+    /// The presence link has a canary of its own: a PING once a second, whose answer has to come.
+    private func askPresence() {
+        guard state.links[.presence].isReady else { return }
+        let silence = state.now.nanoseconds(since: state.links[.presence].lastReply)
+        guard silence < state.limits.canaryTimeout.nanoseconds else {
+            failed(.presence, "Redis is silent on the link for presence and sessions")
+            return
+        }
+        state.links[.presence].command(Awaited(kind: .other), room: 32) { writer in
+            RESPCommand.writeArray(1, into: &writer)
+            writer.appendBulk("PING")
         }
     }
 
@@ -115,16 +130,20 @@ extension RouterCore {
                 return
             }
         }
-        guard isUp != state.wasUp else { return }
+        if !isUp && state.wasUp { stopWaiting("its canary is not heard") }
         state.wasUp = isUp
-        if isUp {
+        // All three links: without the third nobody's session can be asked for.
+        let isWhole = isUp && state.links[.presence].isReady
+        guard isWhole != state.wasWhole else { return }
+        state.wasWhole = isWhole
+        if isWhole {
             metrics.set(.up)
+            state.lastFailure = ""
             state.reason.set(nil)
             for role in RedisLink.Role.allCases { state.links[role].attempts = 0 }
             log(.info, "Redis is up", [("address", state.resolver.text)])
         } else {
             metrics.set(.degraded)
-            stopWaiting("its canary is not heard")
         }
     }
 

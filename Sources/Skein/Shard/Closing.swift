@@ -111,7 +111,7 @@ extension ShardCore {
         state.connections[slot].turn = state.turn &- 2
         state.connections[slot].segmentCount = 0
         if state.drain != nil, state.connections[slot].backlog.exists {
-            metrics.eventsLeft.add(UInt64(state.connections[slot].backlog.value.messages))
+            metrics.eventsLeft.add(UInt64(max(0, state.connections[slot].backlog.value.messages)))
         }
         state.timers.cancel(slot)
         if state.connections[slot].flags.contains(.receiving)
@@ -134,8 +134,9 @@ extension ShardCore {
     /// sooner: a slot that was reused within a turn could be given the old one's bytes.
     func reapIfIdle(_ slot: UInt32) {
         guard state.connections[slot].state == .dead,
-            state.connections[slot].flags.isDisjoint(with: [.receiving, .sending])
+            state.connections[slot].flags.isDisjoint(with: [.receiving, .sending, .reaped])
         else { return }
+        state.connections[slot].flags.insert(.reaped)
         state.reaped.append(slot)
     }
 

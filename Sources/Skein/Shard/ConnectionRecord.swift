@@ -54,6 +54,8 @@ struct ConnectionRecord: BitwiseCopyable {
         static let announced = Flags(rawValue: 2048)
         /// The router counts it among its user's devices.
         static let toldRouter = Flags(rawValue: 4096)
+        /// On the list of what is freed at the end of the turn.
+        static let reaped = Flags(rawValue: 8192)
     }
 
     var fd: Int32

@@ -86,6 +86,10 @@ extension ShardCore {
             refuseMessage(slot, requestID)
             return
         }
+        guard !state.envelope.index.overflowed else {
+            fail(slot, .validation, "the envelope must have at most 1,024 members", requestID)
+            return
+        }
         guard let type = unsafe state.envelope.index.find(shape.nameText, in: bytes.buffer.span),
             type.kind == .string
         else {
@@ -103,6 +107,14 @@ extension ShardCore {
                 fail(
                     slot, .validation,
                     shape.dataKey == .data ? "data must be an object" : "payload must be an object",
+                    requestID)
+                return
+            }
+            guard !state.data.index.overflowed else {
+                fail(
+                    slot, .validation,
+                    shape.dataKey == .data
+                        ? "data must have at most 1,024 members" : "payload must have at most 1,024 members",
                     requestID)
                 return
             }

@@ -50,6 +50,7 @@ extension ShardCore {
         if drain.isListening && state.now >= drain.wavesBegin {
             drain.isListening = false
             stopListening()
+            refuseHandshakes()
         }
         if !drain.isListening {
             if state.now >= drain.deadline && !drain.isPastDeadline {
@@ -85,13 +86,26 @@ extension ShardCore {
             case .open:
                 tellToLeave(slot, drain)
                 told += 1
-            case .handshaking, .authenticating, .joining:
-                refuse(slot, status: 503, result: .unavailable, retryAfterSeconds: 1)
-            case .closing, .finishing, .dead:
+            case .handshaking, .authenticating, .joining, .closing, .finishing, .dead:
                 break
             }
         }
         if told > 0 { metrics.waves.add() }
+    }
+
+    /// Nobody is let in any more, and a connection that has asked for nothing keeps no node. What is
+    /// on its way to another shard is refused there, when it would join.
+    private func refuseHandshakes() {
+        for slot in 0..<UInt32(state.connections.highWater) where state.connections.isLive(slot) {
+            switch state.connections[slot].state {
+            case .handshaking where !state.connections[slot].handshake.exists:
+                drop(slot, code: 0)
+            case .handshaking, .authenticating, .joining:
+                refuse(slot, status: 503, result: .unavailable, retryAfterSeconds: 1)
+            case .open, .closing, .finishing, .dead:
+                break
+            }
+        }
     }
 
     private func tellToLeave(_ slot: UInt32, _ drain: ShardDrain) {

@@ -133,7 +133,8 @@ extension ShardCore {
             to: state.shared.routerIndex, kind: RouterRecord.leave.rawValue,
             argument: reference(slot).rawValue, payloadBytes: bytes)
         else {
-            // The router keeps a subscription too many until the user comes and goes again.
+            // The router counts a device too many: a subscription and the user's presence stay for
+            // as long as this node lives. That takes 16 MiB under way to a router that stands still.
             metrics.count(.overload)
             return
         }

@@ -228,7 +228,7 @@ extension ShardCore {
         unsafe record.pointee.backlog.value.sent(Int(completion.result))
         if state.drain != nil {
             let after = unsafe record.pointee.backlog.value.messages
-            metrics.eventsFlushed.add(UInt64(before - after))
+            metrics.eventsFlushed.add(UInt64(max(0, before - after)))
         }
         guard unsafe record.pointee.backlog.value.isEmpty else {
             submitBacklog(slot)

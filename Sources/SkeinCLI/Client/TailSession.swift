@@ -160,7 +160,7 @@ private extension TailSession {
         switch code {
         case 4_401: return .expired
         case 1_000, 4_403:
-            StandardStream.error.write(line: "skein: \(said)")
+            StandardStream.error.write(line: "skein: \(said); not reconnecting")
             return .finished
         case 1_012:
             return .retry(milliseconds: ReconnectHint.milliseconds(reason), why: said)

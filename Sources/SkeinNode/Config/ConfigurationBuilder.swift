@@ -100,6 +100,10 @@ private extension ConfigurationBuilder {
 
     mutating func makeServer() -> ServerConfiguration {
         var server = ServerConfiguration()
+        // For trying things on, a node does not open itself to the network.
+        if isDevelopment, !values.isSet("WS_LISTEN") {
+            values.set("WS_LISTEN", .text("127.0.0.1:8080"), .development)
+        }
         server.listen = values.text("WS_LISTEN") ?? server.listen
         server.shardCount = values.integer("WS_SHARDS") ?? server.shardCount
         server.io = values.text("WS_IO").flatMap(IOChoice.init) ?? server.io

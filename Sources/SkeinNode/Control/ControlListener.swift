@@ -1,6 +1,7 @@
 // Carries the control plane over HTTP/1.1 with Hummingbird, on threads of its own: whatever happens
 // here, no shard waits for it.
 
+internal import Glibc
 internal import Hummingbird
 internal import HTTPTypes
 internal import Logging
@@ -79,7 +80,7 @@ package final class ControlListener: Sendable {
     }
 
     private static func failure(_ listen: ListenAddress, _ error: any Error) -> ServerError {
-        let why = (error as? IOError)?.description ?? "\(error)"
+        let why = (error as? IOError).map { unsafe String(cString: strerror($0.errnoCode)) } ?? "\(error)"
         return ServerError(
             "The control listener cannot take \(listen.text) (\(why)); end what uses the port, or "
                 + "choose another with --control-listen.")
