@@ -8,6 +8,7 @@ import Glibc
 
 /// Safe: the table is indexed by checked descriptors only, the events by what the kernel returned.
 @safe
+@usableFromInline
 package struct EpollRing: Ring, ~Copyable {
     /// What is known and wanted of one descriptor. All zero: nothing.
     struct Descriptor {
@@ -54,10 +55,11 @@ package struct EpollRing: Ring, ~Copyable {
     var done: CompletionQueue
     var hasFineTimeouts: Bool
 
-    package let buffers: BufferPool
-    package let counters: RingCounters
-    package let waker: Waker
+    @usableFromInline package let buffers: BufferPool
+    @usableFromInline package let counters: RingCounters
+    @usableFromInline package let waker: Waker
 
+    @usableFromInline
     package static func make(_ options: RingOptions) throws(RingError) -> EpollRing {
         try EpollRing(options)
     }
@@ -108,6 +110,7 @@ package struct EpollRing: Ring, ~Copyable {
         counters.destroy()
     }
 
+    @usableFromInline
     package mutating func submit(_ queue: inout SubmissionQueue, wait: Wait) {
         for index in 0..<queue.count { unsafe perform(queue.storage[index]) }
         unsafe counters.values.pointee.submissions &+= UInt64(truncatingIfNeeded: queue.count)
@@ -116,6 +119,7 @@ package struct EpollRing: Ring, ~Copyable {
         waitForEvents(wait)
     }
 
+    @usableFromInline
     @discardableResult
     package mutating func reap(into completions: inout CompletionQueue) -> Int {
         let count = done.count

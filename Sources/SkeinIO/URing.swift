@@ -8,6 +8,7 @@ import Glibc
 /// Safe: the pointers lead into memory shared with the kernel, mapped until `deinit`, and every
 /// index into it is masked.
 @safe
+@usableFromInline
 package struct URing: Ring, ~Copyable {
     /// As liburing made it; touched again only to tear it down.
     let control: UnsafeMutablePointer<io_uring>
@@ -42,13 +43,13 @@ package struct URing: Ring, ~Copyable {
     /// Completions taken out early to make room, in order before those in the ring.
     var stash: CompletionQueue
 
-    package let buffers: BufferPool
+    @usableFromInline package let buffers: BufferPool
     let bufferRing: UnsafeMutablePointer<io_uring_buf_ring>
     let bufferMask: UInt32
     var bufferTail: UInt16
 
-    package let counters: RingCounters
-    package let waker: Waker
+    @usableFromInline package let counters: RingCounters
+    @usableFromInline package let waker: Waker
     /// The eventfd of `waker` when messages do not work, with a read to be armed on it.
     var wakeReadNeeded: Bool
     let wakeDescriptor: Int32
@@ -56,6 +57,7 @@ package struct URing: Ring, ~Copyable {
 
     deinit { tearDown() }
 
+    @usableFromInline
     package mutating func submit(_ queue: inout SubmissionQueue, wait: Wait) {
         takeBackBuffers()
         var filled: UInt32 = 0
@@ -91,6 +93,7 @@ package struct URing: Ring, ~Copyable {
         if isDeferred { lookForMore() }
     }
 
+    @usableFromInline
     @discardableResult
     package mutating func reap(into completions: inout CompletionQueue) -> Int {
         let before = completions.count

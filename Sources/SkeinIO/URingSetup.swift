@@ -5,6 +5,7 @@ import CSkein
 import Glibc
 
 extension URing {
+    @usableFromInline
     package static func make(_ options: RingOptions) throws(RingError) -> URing {
         try URing(options)
     }

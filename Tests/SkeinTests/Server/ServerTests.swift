@@ -79,17 +79,17 @@ struct ServerTests {
         let count = 400
         // Everyone sends to the next; each receiver must see 0, 1, 2 … from its one sender, on each of
         // its two devices, and each sender its confirmations in the same order.
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            let connected = try await onThread {
-                try users.flatMap { user in
-                    try (0..<2).map { _ in
-                        let device = try TestClient(address, path: "/ws", token: user)
-                        let first = try device.receiveObject()
-                        #expect(first["type"] as? String == "connected")
-                        return device
-                    }
+        let connected = try await onThread {
+            try users.flatMap { user in
+                try (0..<2).map { _ in
+                    let device = try TestClient(address, path: "/ws", token: user)
+                    let first = try device.receiveObject()
+                    #expect(first["type"] as? String == "connected")
+                    return device
                 }
             }
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
             for (index, device) in connected.enumerated() {
                 let receiver = users[(index / 2 + 1) % users.count]
                 group.addTask {
@@ -98,7 +98,8 @@ struct ServerTests {
             }
             try await group.waitForAll()
         }
-        let snapshot = server.snapshot()
+        // Until here the devices stay connected.
+        let snapshot = withExtendedLifetime(connected) { server.snapshot() }
         #expect(snapshot.users == users.count)
         #expect(snapshot.connections == users.count * 2)
         let deliveries = snapshot.shards.reduce(0) { $0 + $1.deliveries }
