@@ -114,14 +114,19 @@ extension ShardCore {
             metrics.eventsLeft.add(UInt64(max(0, state.connections[slot].backlog.value.messages)))
         }
         state.timers.cancel(slot)
-        if state.connections[slot].flags.contains(.receiving)
-            || state.connections[slot].flags.contains(.sending)
-        {
-            state.connections[slot].flags.insert(.cancelled)
-            state.pending.append(
-                Submission(.cancel, fd: state.connections[slot].fd, token: .ignored))
+        // Each request by its own token: to find them by descriptor the kernel walks all there are.
+        if state.connections[slot].flags.contains(.receiving) {
+            cancel(slot, ShardOperation.receive)
+        }
+        if state.connections[slot].flags.contains(.sending) {
+            cancel(slot, ShardOperation.sendWhenPossible)
         }
         reapIfIdle(slot)
+    }
+
+    private func cancel(_ slot: UInt32, _ operation: UInt8) {
+        state.pending.append(
+            Submission(.cancel, fd: state.connections[slot].fd, token: token(slot, operation)))
     }
 
     /// As `drop`, and the peer is told by a reset that not everything came.

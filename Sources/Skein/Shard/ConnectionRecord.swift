@@ -42,7 +42,6 @@ struct ConnectionRecord: BitwiseCopyable {
         static let closeReceived = Flags(rawValue: 16)
         /// Waits for receive buffers to come back.
         static let starved = Flags(rawValue: 32)
-        static let cancelled = Flags(rawValue: 64)
         /// The answer to the handshake carries the subprotocol `bearer`.
         static let bearerProtocol = Flags(rawValue: 128)
         static let pinged = Flags(rawValue: 256)

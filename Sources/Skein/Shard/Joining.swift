@@ -5,12 +5,12 @@ internal import SkeinIO
 internal import SkeinWire
 
 extension ShardCore {
-    /// Sends a connection to its home. Nothing is in flight for it; it leaves this ring with a
-    /// cancel, and its parcel follows when that has been submitted.
+    /// Sends a connection to its home. Nothing is in flight for it; it leaves this ring by a
+    /// release, and its parcel follows when that has been submitted.
     func move(_ slot: UInt32, to home: Int, id: Bytes) {
         state.timers.cancel(slot)
         let record = state.connections[slot]
-        state.pending.append(Submission(.cancel, fd: record.fd, token: .ignored))
+        state.pending.append(Submission(.release, fd: record.fd, token: .ignored))
         state.moving.append(Move(home: UInt32(home), record: record, id: OwnedText(copying: id)))
         metrics.handshaking.subtract()
         state.connections.remove(slot)

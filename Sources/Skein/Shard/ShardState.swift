@@ -21,7 +21,7 @@ struct Segment: BitwiseCopyable {
     var next: UInt32
 }
 
-/// A connection on its way to its home shard, between its cancel and its parcel.
+/// A connection on its way to its home shard, between its release and its parcel.
 struct Move: BitwiseCopyable {
     var home: UInt32
     var record: ConnectionRecord
