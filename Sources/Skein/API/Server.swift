@@ -10,18 +10,18 @@ internal import Synchronization
 /// Any thread may call any method. Make it, ``start()`` it, and end it with ``drain(_:)`` or
 /// ``close()``; it starts once.
 public final class Server: Sendable {
-    private let configuration: ServerConfiguration
-    private let shared: ServerShared
+    let configuration: ServerConfiguration
+    let shared: ServerShared
     private let dialects: [DialectFactory]
-    private let dialectNames: [String]
-    private let shardMetrics: [Shared<ShardMetrics>]
-    private let routerMetrics: Shared<RouterMetrics>
-    private let reason = BackplaneReason()
+    let dialectNames: [String]
+    let shardMetrics: [Shared<ShardMetrics>]
+    let routerMetrics: Shared<RouterMetrics>
+    let reason = BackplaneReason()
     private let node: UInt64
-    private let started = Instant.now()
-    private let lifecycle = Mutex(Lifecycle())
+    let started = Instant.now()
+    let lifecycle = Mutex(Lifecycle())
 
-    private struct Lifecycle {
+    struct Lifecycle {
         var threads: [PinnedThread] = []
         var address = ""
         var io = ""
@@ -198,206 +198,6 @@ public final class Server: Sendable {
             }
             return (0..<count).map { allowed[$0] }
         }
-    }
-
-    // MARK: Figures
-
-    /// What the server knows of itself now. Cheap; the loops go on meanwhile.
-    public func snapshot() -> ServerSnapshot {
-        var snapshot = ServerSnapshot()
-        let (io, cores) = lifecycle.withLock { ($0.io, $0.cores) }
-        snapshot.nodeID = nodeID
-        snapshot.version = shared.version
-        snapshot.uptimeSeconds = Double(Instant.now().nanoseconds(since: started)) / 1e9
-        snapshot.io = io
-        snapshot.limits = configuration.limits
-        snapshot.shards = shardMetrics.enumerated().map { index, metrics in
-            var shard = metrics.value.snapshot(index: index, dialects: dialectNames)
-            shard.inboxDepth = shared.shardInboxes[index].depth.records
-            shard.core = cores.indices.contains(index) ? cores[index] : nil
-            return shard
-        }
-        snapshot.isAccepting = shardMetrics.allSatisfy { $0.value.isListening.count == 1 }
-        snapshot.backplane = backplaneSnapshot()
-        snapshot.drain = drainProgress()
-        return snapshot
-    }
-
-    private func backplaneSnapshot() -> BackplaneSnapshot {
-        var backplane = BackplaneSnapshot()
-        let metrics = routerMetrics
-        backplane.state = RouterMetrics.states[Int(metrics.value.state.count)]
-        backplane.reason = reason.current
-        if backplane.state != .memory {
-            let heard = Int64(metrics.value.canaryHeard.count)
-            let since = heard == 0 ? started : Instant(nanoseconds: heard)
-            backplane.canaryAgeSeconds = Double(Instant.now().nanoseconds(since: since)) / 1e9
-        }
-        backplane.publishLatency = metrics.value.publishLatency.snapshot
-        backplane.queuedCommands = Int(metrics.value.queuedCommands.count)
-        backplane.queuedBytes = Int(metrics.value.queuedBytes.count)
-        backplane.subscriptions = Int(metrics.value.subscriptions.count)
-        backplane.malformed = metrics.value.malformed.count
-        backplane.reconnects = metrics.value.reconnects.count
-        backplane.published = metrics.value.published.count
-        backplane.dropped = [
-            "backplane_queue_full": metrics.value.queueFull.count,
-            "shard_overload": metrics.value.overload.count,
-            "duplicate": metrics.value.duplicates.count,
-        ]
-        backplane.inboxDepth = shared.routerInbox.depth.records
-        return backplane
-    }
-
-    private func healthText() -> String {
-        let snapshot = snapshot()
-        let redis = snapshot.backplane.state.rawValue
-        return """
-            {"status":"ok","redis":"\(redis)","websocket":{"users":\(snapshot.users),\
-            "connections":\(snapshot.connections)},"version":"\(snapshot.version)","nodeId":"\(nodeID)"}
-            """
-    }
-
-    // MARK: Connections
-
-    /// The open connections of a user on this node.
-    public func connections(ofUser user: UserID) async throws(ServerError) -> [ConnectionInfo] {
-        let hash = user.withBytes { Self.hash($0) }
-        let names = dialectNames
-        return try await ask(shard: shared.home(of: hash)) { core in
-            core.connections(of: user, hash: hash, names: names)
-        }
-    }
-
-    /// Closes all of a user's connections, on this node and, through the backplane, on all others.
-    ///
-    /// - Returns: how many were closed on this node.
-    public func disconnect(
-        user: UserID, code: UInt16, reason: String
-    ) async throws(ServerError) -> Int {
-        _ = LoopTask<RouterCore>.post(to: shared.routerInbox, kind: RouterRecord.task.rawValue) { core in
-            core.publishDisconnect(user, code: code, reason: reason)
-        }
-        let hash = user.withBytes { Self.hash($0) }
-        return try await ask(shard: shared.home(of: hash)) { core in
-            core.disconnect(user, code: code, reason: reason)
-        }
-    }
-
-    /// Closes one connection of this node by its ID. - Returns: whether it was there.
-    public func disconnect(
-        connectionID: String, code: UInt16, reason: String
-    ) async throws(ServerError) -> Bool {
-        let parts = connectionID.split(separator: "-")
-        guard parts.count == 2, parts[0] == nodeID, let raw = UInt64(parts[1], radix: 16) else { return false }
-        let reference = ConnectionReference(rawValue: raw)
-        guard reference.shard < shared.shardCount else { return false }
-        return try await ask(shard: reference.shard) { core in
-            core.disconnect(reference, code: code, reason: reason)
-        }
-    }
-
-    private static func hash(_ id: Span<UInt8>) -> UInt64 {
-        unsafe id.withUnsafeBufferPointer { unsafe UserHash.of(Bytes($0.baseAddress!, count: $0.count)) }
-    }
-
-    private func ask<Answer: Sendable>(
-        shard: Int, _ body: @escaping @Sendable (ShardCore) -> Answer
-    ) async throws(ServerError) -> Answer {
-        let isRunning = lifecycle.withLock { $0.runningShards > 0 }
-        guard isRunning else { throw ServerError("The server is not running.") }
-        let answer: Answer? = await withCheckedContinuation { continuation in
-            let isPosted = LoopTask<ShardCore>.post(
-                to: shared.shardInboxes[shard], kind: ShardRecord.task.rawValue
-            ) { core in continuation.resume(returning: body(core)) }
-            if !isPosted { continuation.resume(returning: nil) }
-        }
-        guard let answer else { throw ServerError("The shard has too much waiting; retry later.") }
-        return answer
-    }
-
-    // MARK: Leaving
-
-    /// Begins to leave: see ``DrainPlan``. A second call changes nothing.
-    public func drain(_ plan: DrainPlan) {
-        let isFirst = lifecycle.withLock { state in
-            guard state.drain == nil, state.runningShards > 0 else { return false }
-            state.drain = (plan, Instant.now())
-            return true
-        }
-        guard isFirst else { return }
-        shared.log(LogEvent(level: .info, message: "drain begins"))
-        tellShards { $0.startDrain(plan) }
-    }
-
-    /// Goes on as if nothing had been. - Returns: false once the listeners are closed.
-    public func cancelDrain() -> Bool {
-        let isEarly = lifecycle.withLock { state in
-            guard let drain = state.drain,
-                Instant.now() < drain.began.advanced(by: drain.plan.preStop)
-            else { return false }
-            state.drain = nil
-            return true
-        }
-        if isEarly { tellShards { _ = $0.cancelDrain() } }
-        return isEarly
-    }
-
-    /// Ends at once: connections are reset, loops end.
-    public func close() { tellShards { $0.stop() } }
-
-    /// Waits until every loop has ended.
-    public func drained() async -> DrainReport {
-        await withCheckedContinuation { continuation in
-            let hasEnded = lifecycle.withLock { state in
-                guard !state.hasEnded else { return true }
-                state.waiters.append(continuation)
-                return false
-            }
-            if hasEnded { continuation.resume(returning: report()) }
-        }
-    }
-
-    private func tellShards(_ body: @escaping @Sendable (ShardCore) -> Void) {
-        for inbox in shared.shardInboxes {
-            _ = LoopTask<ShardCore>.post(to: inbox, kind: ShardRecord.task.rawValue, body)
-        }
-    }
-
-    private func drainProgress() -> DrainProgress {
-        let (drain, hasEnded) = lifecycle.withLock { ($0.drain, $0.hasEnded) }
-        var progress = DrainProgress(phase: .running, remaining: 0, told: 0, waves: 0)
-        for metrics in shardMetrics {
-            progress.remaining += Int(metrics.value.alive.count)
-            progress.told += Int(metrics.value.told.count)
-            progress.waves = max(progress.waves, Int(metrics.value.waves.count))
-        }
-        guard let drain else { return progress }
-        let now = Instant.now()
-        let wavesBegin = drain.began.advanced(by: drain.plan.preStop)
-        if hasEnded {
-            progress.phase = .done
-        } else if now < wavesBegin {
-            progress.phase = .preStop
-        } else {
-            progress.phase = now < wavesBegin.advanced(by: drain.plan.deadline) ? .waves : .deadline
-        }
-        return progress
-    }
-
-    private func report() -> DrainReport {
-        var report = DrainReport()
-        for metrics in shardMetrics {
-            report.told += Int(metrics.value.told.count)
-            report.moved += Int(metrics.value.moved.count)
-            report.closedAtDeadline += Int(metrics.value.closedAtDeadline.count)
-            report.eventsFlushed += Int(metrics.value.eventsFlushed.count)
-            report.eventsLeft += Int(metrics.value.eventsLeft.count)
-            report.waves = max(report.waves, Int(metrics.value.waves.count))
-        }
-        let began = lifecycle.withLock { $0.drain?.began }
-        if let began { report.seconds = Double(Instant.now().nanoseconds(since: began)) / 1e9 }
-        return report
     }
 
     // MARK: Threads
