@@ -52,6 +52,9 @@ def main():
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(options[0]):
         sys.exit("the test run was over before this began")
+    # A shell starts what it puts into the background with SIGINT ignored, and that is inherited: the
+    # command begins as from a terminal, however the tests were started.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     for name, value in zip(options[1::2], options[2::2], strict=True):
         if name == "--nofile":
             resource.setrlimit(resource.RLIMIT_NOFILE, (int(value), int(value)))
