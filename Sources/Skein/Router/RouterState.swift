@@ -64,7 +64,6 @@ struct RouterState: ~Copyable {
     let shardCount: Int
     /// Where Redis is; looked up before the loop starts and again by a thread after failures.
     let resolver: AddressResolver
-    let prefix: String
     /// This node in `via`, as 64 bits.
     let node: UInt64
     let canaryChannel: [UInt8]
@@ -193,7 +192,7 @@ extension RouterState {
             shared: shared, limits: limits, metrics: metrics, reason: reason, buffers: buffers,
             redis: redis, hasRedis: redis != nil, shardCount: shared.shardCount,
             resolver: AddressResolver(redis?.endpoint ?? .unix(path: "/nonexistent")),
-            prefix: configuration.redisPrefix, node: node,
+            node: node,
             canaryChannel: Array("\(configuration.redisPrefix)canary:\(shared.nodeID)".utf8),
             commandChannel: Array("\(configuration.redisPrefix)commands".utf8),
             users: UserTable(usersMax: 1 << 20), waiters: Slab(maxSlots: 1 << 20),

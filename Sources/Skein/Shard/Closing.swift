@@ -174,7 +174,6 @@ extension ShardCore {
     }
 
     private func countClosed(_ slot: UInt32, _ code: UInt16) {
-        state.connections[slot].closeCode = code
         metrics.connections[Int(state.connections[slot].dialect)].subtract()
         metrics.open.subtract()
         metrics.countClose(code)

@@ -44,7 +44,6 @@ struct ConnectionRecord: BitwiseCopyable {
         static let starved = Flags(rawValue: 32)
         /// The answer to the handshake carries the subprotocol `bearer`.
         static let bearerProtocol = Flags(rawValue: 128)
-        static let pinged = Flags(rawValue: 256)
         /// Told to leave by a drain.
         static let told = Flags(rawValue: 512)
         /// Counted in the address table.
@@ -83,7 +82,6 @@ struct ConnectionRecord: BitwiseCopyable {
     var rateDue: Int64 = 0
     var refusalsStart: Int64 = 0
     var refusals: UInt32 = 0
-    var closeCode: UInt16 = 0
     var expiresAtMilliseconds: Int64 = .max
     var connectedAtMilliseconds: Int64 = 0
     var address: PeerAddress
