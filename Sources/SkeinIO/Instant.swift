@@ -55,6 +55,7 @@ package struct Instant: Comparable, Hashable, Sendable {
 
 @usableFromInline
 package enum WallClock {
+    @usableFromInline
     package static func millisecondsSince1970() -> Int64 {
         var time = timespec()
         unsafe clock_gettime(CLOCK_REALTIME, &time)

@@ -11,9 +11,15 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     @usableFromInline package var submissions: SubmissionQueue
     @usableFromInline package var completions: CompletionQueue
     @usableFromInline package let inbox: Inbox
+    @usableFromInline package let clock: Clock
+    @usableFromInline package var now: Instant
 
     @inlinable
-    package init(ring: consuming R, machine: consuming M, inbox: Inbox) {
+    package init(
+        ring: consuming R, machine: consuming M, inbox: Inbox, clock: Clock = .system
+    ) {
+        self.clock = clock
+        now = clock.now()
         self.ring = ring
         self.machine = machine
         submissions = SubmissionQueue()
@@ -21,28 +27,52 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
         self.inbox = inbox
     }
 
-    /// Until the machine is finished. It starts with one `endTurn`, for what is to be asked first.
+    /// Until the machine is finished.
     @inlinable
     package mutating func run() {
-        inbox.attach(ring.waker)
-        var now = Instant.now()
-        machine.endTurn(at: now, into: &submissions)
+        begin()
         while !machine.isFinished {
-            let wait = waitForTurn(now)
-            ring.submit(&submissions, wait: wait)
-            // Before anything else, so that nobody wakes who is awake.
-            var parcels = inbox.take()
-            machine.submitted()
-            now = .now()
-            if ring.reap(into: &completions) > 0 {
-                machine.handle(unsafe completions.buffer.span, at: now, into: &submissions)
-                completions.removeAll()
-            }
-            while let parcel = parcels.popFirst() {
-                machine.handle(parcel, at: now, into: &submissions)
-            }
-            machine.endTurn(at: now, into: &submissions)
+            enter()
+            turn()
         }
+        finish()
+    }
+
+    /// One `endTurn`, for what is to be asked first.
+    @inlinable
+    package mutating func begin() {
+        inbox.attach(ring.waker)
+        now = clock.now()
+        machine.endTurn(at: now, into: &submissions)
+    }
+
+    /// Gives the kernel what was asked for, and waits there.
+    @inlinable
+    package mutating func enter() {
+        let wait = waitForTurn()
+        ring.submit(&submissions, wait: wait)
+    }
+
+    /// What has come meanwhile, from the kernel and from other threads.
+    @inlinable
+    package mutating func turn() {
+        // Before anything else, so that nobody wakes who is awake.
+        var parcels = inbox.take()
+        machine.submitted()
+        now = clock.now()
+        if ring.reap(into: &completions) > 0 {
+            machine.handle(unsafe completions.buffer.span, at: now, into: &submissions)
+            completions.removeAll()
+        }
+        while let parcel = parcels.popFirst() {
+            machine.handle(parcel, at: now, into: &submissions)
+        }
+        machine.endTurn(at: now, into: &submissions)
+    }
+
+    /// The machine has finished: its last submissions, and no wake-up after this.
+    @inlinable
+    package mutating func finish() {
         ring.submit(&submissions, wait: .none)
         machine.submitted()
         inbox.detach()
@@ -50,7 +80,7 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
 
     /// Waiting begins with parking: whoever pushes from then on wakes us.
     @inlinable
-    package func waitForTurn(_ now: Instant) -> Wait {
+    package func waitForTurn() -> Wait {
         guard let deadline = machine.deadline else {
             return inbox.park() ? .forever : .none
         }

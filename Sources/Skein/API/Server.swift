@@ -2,7 +2,7 @@
 
 internal import Dispatch
 internal import Glibc
-internal import SkeinIO
+package import SkeinIO
 internal import Synchronization
 
 /// Accepts WebSocket connections and moves messages between their users.
@@ -12,13 +12,13 @@ internal import Synchronization
 public final class Server: Sendable {
     let configuration: ServerConfiguration
     let shared: ServerShared
-    private let dialects: [DialectFactory]
+    let dialects: [DialectFactory]
     let dialectNames: [String]
     let shardMetrics: [Shared<ShardMetrics>]
     let routerMetrics: Shared<RouterMetrics>
     let reason = BackplaneReason()
-    private let node: UInt64
-    let started = Instant.now()
+    let node: UInt64
+    let started: Instant
     let lifecycle = Mutex(Lifecycle())
 
     struct Lifecycle {
@@ -34,9 +34,17 @@ public final class Server: Sendable {
     }
 
     /// - Throws: where the configuration contradicts itself; says what to change.
-    public init(
+    public convenience init(
         _ configuration: ServerConfiguration, authenticator: any Authenticator,
         dialects: [DialectFactory], log: @escaping @Sendable (LogEvent) -> Void
+    ) throws(ServerError) {
+        try self.init(
+            configuration, authenticator: authenticator, dialects: dialects, host: SystemHost(), log: log)
+    }
+
+    package init(
+        _ configuration: ServerConfiguration, authenticator: any Authenticator,
+        dialects: [DialectFactory], host: any Host, log: @escaping @Sendable (LogEvent) -> Void
     ) throws(ServerError) {
         var dialects = dialects
         if let path = configuration.echoPath {
@@ -56,7 +64,8 @@ public final class Server: Sendable {
         self.configuration = configuration
         self.dialects = dialects
         dialectNames = samples.map(\.name)
-        node = UInt64.random(in: 1 ... .max)
+        node = max(1, host.random())
+        started = host.clock.now()
         let digits = String(node, radix: 16)
         let nodeID = String(repeating: "0", count: 16 - digits.count) + digits
         shardMetrics = (0..<shardCount).map { _ in Shared(ShardMetrics()) }
@@ -64,7 +73,7 @@ public final class Server: Sendable {
         let health = HealthSource()
         shared = ServerShared(
             configuration, nodeID: nodeID, shardCount: shardCount, authenticator: authenticator,
-            log: log, health: { health.text() })
+            host: host, log: log, health: { health.text() })
         health.server = { [weak self] in self?.healthText() ?? "{}" }
     }
 
@@ -211,6 +220,10 @@ public final class Server: Sendable {
         } catch {
             startup.report("\(error)")
         }
+        shardEnded()
+    }
+
+    func shardEnded() {
         let isLast = lifecycle.withLock { state in
             state.runningShards -= 1
             return state.runningShards == 0
@@ -224,18 +237,23 @@ public final class Server: Sendable {
     private func runShard<R: Ring & ~Copyable>(
         _ type: R.Type, _ index: Int, _ listener: Int32, _ startup: Startup
     ) throws(RingError) {
-        let ring = try R.make(ringOptions)
-        let state = ShardState(
-            index: index, shared: shared, configuration: configuration, metrics: shardMetrics[index],
-            dialects: dialects.map { $0.make() }, buffers: ring.buffers,
-            listener: listener)
-        let shard = Shard(state)
-        var loop = Loop(ring: ring, machine: shard, inbox: shared.shardInboxes[index])
+        var loop = makeShardLoop(index, try R.make(ringOptions), listener)
         startup.report(nil)
         loop.run()
     }
 
-    private var ringOptions: RingOptions {
+    func makeShardLoop<R: Ring & ~Copyable>(
+        _ index: Int, _ ring: consuming R, _ listener: Int32
+    ) -> Loop<R, Shard> {
+        let state = ShardState(
+            index: index, shared: shared, configuration: configuration, metrics: shardMetrics[index],
+            dialects: dialects.map { $0.make() }, buffers: ring.buffers,
+            listener: listener)
+        return Loop(
+            ring: ring, machine: Shard(state), inbox: shared.shardInboxes[index], clock: shared.host.clock)
+    }
+
+    var ringOptions: RingOptions {
         var options = RingOptions()
         options.buffers = configuration.limits.receiveBuffersCount
         options.bufferBytes = configuration.limits.receiveBufferBytes
@@ -251,6 +269,10 @@ public final class Server: Sendable {
         } catch {
             startup.report("\(error)")
         }
+        routerEnded()
+    }
+
+    func routerEnded() {
         let waiters = lifecycle.withLock { state in
             state.hasEnded = true
             defer { state.waiters = [] }
@@ -260,16 +282,19 @@ public final class Server: Sendable {
     }
 
     private func runRouter<R: Ring & ~Copyable>(_ type: R.Type, _ startup: Startup) throws(RingError) {
-        let ring = try R.make(ringOptions)
+        var loop = makeRouterLoop(try R.make(ringOptions))
+        startup.report(nil)
+        loop.run()
+    }
+
+    func makeRouterLoop<R: Ring & ~Copyable>(_ ring: consuming R) -> Loop<R, Router> {
         let state = RouterState(
             shared: shared, configuration: configuration, metrics: routerMetrics, reason: reason,
             buffers: ring.buffers, node: node)
         let router = Router(state)
-        router.core.begin(.now())
+        router.core.begin(shared.host.clock.now())
         router.core.start()
-        var loop = Loop(ring: ring, machine: router, inbox: shared.routerInbox)
-        startup.report(nil)
-        loop.run()
+        return Loop(ring: ring, machine: router, inbox: shared.routerInbox, clock: shared.host.clock)
     }
 }
 

@@ -8,7 +8,7 @@ extension Server {
     public func drain(_ plan: DrainPlan) {
         let isFirst = lifecycle.withLock { state in
             guard state.drain == nil, state.runningShards > 0 else { return false }
-            state.drain = (plan, Instant.now())
+            state.drain = (plan, shared.host.clock.now())
             return true
         }
         guard isFirst else { return }
@@ -20,7 +20,7 @@ extension Server {
     public func cancelDrain() -> Bool {
         let isEarly = lifecycle.withLock { state in
             guard let drain = state.drain,
-                Instant.now() < drain.began.advanced(by: drain.plan.preStop)
+                shared.host.clock.now() < drain.began.advanced(by: drain.plan.preStop)
             else { return false }
             state.drain = nil
             return true
@@ -59,7 +59,7 @@ extension Server {
             progress.waves = max(progress.waves, Int(metrics.value.waves.count))
         }
         guard let drain else { return progress }
-        let now = Instant.now()
+        let now = shared.host.clock.now()
         let wavesBegin = drain.began.advanced(by: drain.plan.preStop)
         if hasEnded {
             progress.phase = .done
@@ -82,7 +82,7 @@ extension Server {
             report.waves = max(report.waves, Int(metrics.value.waves.count))
         }
         let began = lifecycle.withLock { $0.drain?.began }
-        if let began { report.seconds = Double(Instant.now().nanoseconds(since: began)) / 1e9 }
+        if let began { report.seconds = Double(shared.host.clock.now().nanoseconds(since: began)) / 1e9 }
         return report
     }
 }

@@ -10,7 +10,7 @@ extension Server {
         let (io, cores) = lifecycle.withLock { ($0.io, $0.cores) }
         snapshot.nodeID = nodeID
         snapshot.version = shared.version
-        snapshot.uptimeSeconds = Double(Instant.now().nanoseconds(since: started)) / 1e9
+        snapshot.uptimeSeconds = Double(shared.host.clock.now().nanoseconds(since: started)) / 1e9
         snapshot.io = io
         snapshot.limits = configuration.limits
         snapshot.shards = shardMetrics.enumerated().map { index, metrics in
@@ -33,7 +33,7 @@ extension Server {
         if backplane.state != .memory {
             let heard = Int64(metrics.value.canaryHeard.count)
             let since = heard == 0 ? started : Instant(nanoseconds: heard)
-            backplane.canaryAgeSeconds = Double(Instant.now().nanoseconds(since: since)) / 1e9
+            backplane.canaryAgeSeconds = Double(shared.host.clock.now().nanoseconds(since: since)) / 1e9
         }
         backplane.publishLatency = metrics.value.publishLatency.snapshot
         backplane.queuedCommands = Int(metrics.value.queuedCommands.count)

@@ -10,9 +10,11 @@ final class AuthenticationGate: Sendable {
 
     private let authenticator: any Authenticator
     private let inboxes: [Inbox]
+    private let executor: (any TaskExecutor)?
     private let outstanding = Atomic<Int>(0)
 
-    init(_ authenticator: any Authenticator, inboxes: [Inbox]) {
+    init(_ authenticator: any Authenticator, inboxes: [Inbox], executor: (any TaskExecutor)?) {
+        self.executor = executor
         self.authenticator = authenticator
         self.inboxes = inboxes
     }
@@ -25,7 +27,7 @@ final class AuthenticationGate: Sendable {
             outstanding.subtract(1, ordering: .relaxed)
             return false
         }
-        Task.detached {
+        Task.detached(executorPreference: executor) {
             let answer: [UInt8]
             do throws(AuthenticationFailure) {
                 answer = Self.encode(try await self.authenticator.authenticate(token: token))

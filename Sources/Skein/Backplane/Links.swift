@@ -18,11 +18,11 @@ extension RouterCore {
             return
         }
         let fd: Int32
-        do throws(SystemError) { fd = try Sockets.stream(for: address) } catch {
+        do throws(SystemError) { fd = try state.shared.host.stream(for: address) } catch {
             failed(role, "no socket for Redis: \(error)")
             return
         }
-        if !address.isLocal { _ = Sockets.setNoDelay(fd) }
+        if !address.isLocal { state.shared.host.setNoDelay(fd) }
         let memory = unsafe state.socketAddress + Int(role.rawValue) * 128
         let length = unsafe address.copy(to: memory)
         state.links[role].reset()
@@ -113,7 +113,8 @@ extension RouterCore {
         let most = min(
             Self.backoffMilliseconds.most,
             Self.backoffMilliseconds.first << min(10, state.links[role].attempts))
-        state.links[role].retryAt = state.now.advanced(byMilliseconds: Int.random(in: most / 2...most))
+        let wait = state.shared.host.random(in: Int64(most / 2)...Int64(most))
+        state.links[role].retryAt = state.now.advanced(byMilliseconds: Int(wait))
         state.links[role].state = .idle
         state.links[role].deadline = nil
         metrics.reconnects.add()

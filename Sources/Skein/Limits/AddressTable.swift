@@ -22,9 +22,10 @@ final class AddressTable: @unchecked Sendable {
     private static let dueBits: UInt64 = 40
     private static let dueMask: UInt64 = (1 << 40) - 1
     private let entries: UnsafeMutablePointer<Entry>
-    private let start = Instant.now()
+    private let start: Instant
 
-    init() {
+    init(start: Instant = .now()) {
+        self.start = start
         unsafe entries = .allocate(capacity: Self.capacity)
         for index in 0..<Self.capacity { unsafe (entries + index).initialize(to: Entry()) }
     }

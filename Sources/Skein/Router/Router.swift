@@ -35,7 +35,7 @@ struct Router: Machine, ~Copyable {
         core.state.pending.removeAll()
         core.state.outbox.flush()
         core.publishGauges()
-        core.metrics.loopTurn.record(Instant.now().nanoseconds(since: core.state.turnStart))
+        core.metrics.loopTurn.record(core.state.clock.now().nanoseconds(since: core.state.turnStart))
         core.state.turnStart = Instant(nanoseconds: 0)
     }
 
@@ -52,7 +52,7 @@ extension RouterCore {
         guard state.turnStart.nanoseconds == 0 else { return }
         state.turnStart = now
         state.now = now
-        let wall = WallClock.millisecondsSince1970()
+        let wall = state.clock.wallMilliseconds()
         guard wall != state.wallMilliseconds else { return }
         state.wallMilliseconds = wall
         state.timestamp.clear()

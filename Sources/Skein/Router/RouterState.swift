@@ -55,6 +55,7 @@ struct HeardNode: BitwiseCopyable {
 @safe
 struct RouterState: ~Copyable {
     let shared: ServerShared
+    let clock: Clock
     let limits: Limits
     let metrics: Shared<RouterMetrics>
     let reason: BackplaneReason
@@ -189,7 +190,7 @@ extension RouterState {
         var redis: RedisAddress?
         if case .redis(let address) = configuration.backplane { redis = address }
         unsafe self.init(
-            shared: shared, limits: limits, metrics: metrics, reason: reason, buffers: buffers,
+            shared: shared, clock: shared.host.clock, limits: limits, metrics: metrics, reason: reason, buffers: buffers,
             redis: redis, hasRedis: redis != nil, shardCount: shared.shardCount,
             resolver: AddressResolver(redis?.endpoint ?? .unix(path: "/nonexistent")),
             node: node,
@@ -200,7 +201,7 @@ extension RouterState {
             journal: Journal(
                 countMax: limits.backplaneQueueCommandsMax, bytesMax: limits.backplaneQueueBytesMax),
             socketAddress: .allocate(byteCount: 512, alignment: 8),
-            json: Scratch(capacity: limits.messageBytesMax * 2 + 32_768), now: .now())
+            json: Scratch(capacity: limits.messageBytesMax * 2 + 32_768), now: shared.host.clock.now())
     }
 }
 

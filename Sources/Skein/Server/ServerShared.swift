@@ -6,6 +6,7 @@ internal import Synchronization
 
 final class ServerShared: Sendable {
     let nodeID: String
+    let host: any Host
     let version: String
     let shardCount: Int
     let sessionRequired: Bool
@@ -23,9 +24,10 @@ final class ServerShared: Sendable {
 
     init(
         _ configuration: ServerConfiguration, nodeID: String, shardCount: Int,
-        authenticator: any Authenticator, log: @escaping @Sendable (LogEvent) -> Void,
-        health: @escaping @Sendable () -> String
+        authenticator: any Authenticator, host: any Host,
+        log: @escaping @Sendable (LogEvent) -> Void, health: @escaping @Sendable () -> String
     ) {
+        self.host = host
         self.nodeID = nodeID
         version = configuration.version
         self.shardCount = shardCount
@@ -34,10 +36,11 @@ final class ServerShared: Sendable {
         let postsMax = configuration.limits.postsMax
         shardInboxes = (0..<shardCount).map { _ in Inbox(postsMax: postsMax) }
         routerInbox = Inbox(postsMax: postsMax)
-        addresses = AddressTable()
+        addresses = AddressTable(start: host.clock.now())
         self.log = log
         self.health = health
-        authentication = AuthenticationGate(authenticator, inboxes: shardInboxes)
+        authentication = AuthenticationGate(
+            authenticator, inboxes: shardInboxes, executor: host.executor)
     }
 
     func home(of hash: UInt64) -> Int { Int(hash % UInt64(shardCount)) }

@@ -40,8 +40,8 @@ extension ShardCore {
     }
 
     private func admit(_ fd: Int32) {
-        let address = Sockets.peerAddress(of: fd) ?? PeerAddress(high: 0, low: 0, port: 0)
-        _ = Sockets.setNoDelay(fd)
+        let address = state.shared.host.peerAddress(of: fd) ?? PeerAddress(high: 0, low: 0, port: 0)
+        state.shared.host.setNoDelay(fd)
         let shared = state.shared
         let limits = state.limits
         let record = ConnectionRecord(
@@ -85,7 +85,7 @@ extension ShardCore {
             // Give up the reserve for a moment, so that one waiting client is told by a close and
             // not by silence; then wait for others to leave.
             if state.reserve >= 0 {
-                Sockets.close(state.reserve)
+                state.shared.host.close(state.reserve)
                 state.reserve = -1
                 state.isShedding = true
             } else {
@@ -98,9 +98,9 @@ extension ShardCore {
     }
 
     private func shed(_ fd: Int32) {
-        Sockets.close(fd)
+        state.shared.host.close(fd)
         do throws(SystemError) {
-            state.reserve = try Sockets.openReserve()
+            state.reserve = try state.shared.host.openReserve()
             state.isShedding = false
         } catch {
             state.reserve = -1
@@ -112,7 +112,7 @@ extension ShardCore {
 
     private func pauseAccepting(milliseconds: Int = 100) {
         state.acceptPausedUntil = state.now.advanced(byMilliseconds: milliseconds)
-        if state.reserve < 0, let reserve = try? Sockets.openReserve() {
+        if state.reserve < 0, let reserve = try? state.shared.host.openReserve() {
             state.reserve = reserve
             state.isShedding = false
         }

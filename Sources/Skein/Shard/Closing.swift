@@ -90,7 +90,7 @@ extension ShardCore {
             drop(slot, code: 0)
             return
         }
-        Sockets.shutdownSending(state.connections[slot].fd)
+        state.shared.host.shutdownSending(state.connections[slot].fd)
         state.connections[slot].state = .finishing
         state.connections[slot].flags.remove(.finishAfterFlush)
         if !state.connections[slot].flags.contains(.receiving) { receiveOnce(slot) }
@@ -131,7 +131,7 @@ extension ShardCore {
 
     /// As `drop`, and the peer is told by a reset that not everything came.
     func reset(_ slot: UInt32, code: UInt16) {
-        Sockets.setResetOnClose(state.connections[slot].fd)
+        state.shared.host.setResetOnClose(state.connections[slot].fd)
         drop(slot, code: code)
     }
 

@@ -111,7 +111,7 @@ extension ShardCore {
     private func tellToLeave(_ slot: UInt32, _ drain: ShardDrain) {
         // Spread over the time that the drain itself takes, so that the others see a slope.
         let spread = max(500, min(10_000, drain.plan.wave.nanoseconds / 1_000_000 * 4))
-        let wait = Int64.random(in: 0...spread)
+        let wait = state.shared.host.random(in: 0...spread)
         var hint = "{\"reconnectAfterMs\":\(wait)}"
         hint.withUTF8 { text in
             guard let base = text.baseAddress else { return }

@@ -59,11 +59,11 @@ extension ShardState {
         metrics: Shared<ShardMetrics>, dialects: [Dialect], buffers: BufferPool, listener: Int32
     ) {
         let limits = configuration.limits
-        let now = Instant.now()
+        let now = shared.host.clock.now()
         let slotsMax = 1 << 20
         self.init(
-            index: index, shardCount: shared.shardCount, shared: shared, limits: limits,
-            metrics: metrics, dialects: DialectTable(dialects), paths: dialects.map(\.path),
+            index: index, shardCount: shared.shardCount, shared: shared, clock: shared.host.clock,
+            limits: limits, metrics: metrics, dialects: DialectTable(dialects), paths: dialects.map(\.path),
             buffers: buffers,
             usesBackplane: configuration.backplane != .memory,
             decoder: FrameDecoder(role: .server, payloadBytesMax: limits.messageBytesMax),
@@ -77,6 +77,6 @@ extension ShardState {
             messageLead: limits.messageRate > 0
                 ? 1_000_000_000 / Int64(limits.messageRate) * Int64(max(1, limits.messageBurst)) : 0,
             now: now, turnStart: Instant(nanoseconds: 0), listener: listener,
-            reserve: (try? Sockets.openReserve()) ?? -1)
+            reserve: (try? shared.host.openReserve()) ?? -1)
     }
 }

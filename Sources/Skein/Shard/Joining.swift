@@ -33,7 +33,7 @@ extension ShardCore {
                     metrics.handshaking.add()
                     refuse(slot, status: 503, result: .overload, retryAfterSeconds: 1)
                 } else {
-                    Sockets.close(move.record.fd)
+                    state.shared.host.close(move.record.fd)
                 }
             }
             move.id.free()
@@ -45,7 +45,7 @@ extension ShardCore {
         let record = reader.number(ConnectionRecord.self)
         let id = reader.text()
         guard let slot = state.connections.insert(record) else {
-            Sockets.close(record.fd)
+            state.shared.host.close(record.fd)
             state.shared.connectionLeft()
             metrics.count(.tooManyNode)
             return

@@ -58,7 +58,7 @@ struct Shard: Machine, ~Copyable {
         core.continueDrain()
         core.flush(into: &submissions)
         core.metrics.alive.set(UInt64(core.state.connections.count))
-        core.metrics.loopTurn.record(Instant.now().nanoseconds(since: core.state.turnStart))
+        core.metrics.loopTurn.record(core.state.clock.now().nanoseconds(since: core.state.turnStart))
         core.state.turnStart = Instant(nanoseconds: 0)
     }
 
@@ -93,7 +93,7 @@ extension ShardCore {
         guard state.turnStart.nanoseconds == 0 else { return }
         state.turnStart = now
         state.now = now
-        let wall = WallClock.millisecondsSince1970()
+        let wall = state.clock.wallMilliseconds()
         guard wall != state.wallMilliseconds else { return }
         state.wallMilliseconds = wall
         state.timestamp.clear()

@@ -32,6 +32,7 @@ struct ShardState: ~Copyable {
     let index: Int
     let shardCount: Int
     let shared: ServerShared
+    let clock: Clock
     let limits: Limits
     let metrics: Shared<ShardMetrics>
     let dialects: DialectTable

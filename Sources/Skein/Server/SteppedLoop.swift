@@ -1,0 +1,162 @@
+// The loops of a server for who drives them turn by turn on a ring of its own, as a simulator does,
+// and what it may ask of them between two turns. A server that is started runs the same loops on
+// threads and uses none of this.
+
+package import SkeinIO
+internal import Synchronization
+
+/// A shard's or the router's loop. `begin` once; `enter` and `turn` until it is finished; `finish`.
+package protocol SteppedLoop: AnyObject {
+    func begin()
+    func enter()
+    func turn()
+    func finish()
+    var isFinished: Bool { get }
+    var figures: LoopFigures { get }
+    /// Every connection of a shard; nothing for the router.
+    func visitConnections(_ body: (ConnectionFigures) -> Void)
+}
+
+/// What a loop holds at the moment.
+package struct LoopFigures: Sendable {
+    package var connections = 0
+    package var users = 0
+    package var timers = 0
+    package var buffersLent = 0
+    /// Work that is put off to the end of a turn, or to the next.
+    package var deferred = 0
+    // The router's alone.
+    package var waiters = 0
+    package var queuedEvents = 0
+    package var isUp = false
+    package var deliversLocally = false
+}
+
+package struct ConnectionFigures: Sendable {
+    package var slot: UInt32
+    package var generation: UInt32
+    package var fd: Int32
+    package var isOpen: Bool
+    package var isDead: Bool
+    package var isReceiving: Bool
+    package var isSending: Bool
+    package var isStarved: Bool
+    package var backlogBytes: Int
+    package var backlogMessages: Int
+}
+
+extension Server {
+    /// Instead of `start`: from here on the caller drives the loops that it makes.
+    package func startStepped() {
+        lifecycle.withLock { state in
+            precondition(!state.isStarted, "started twice")
+            state.isStarted = true
+            state.runningShards = shared.shardCount
+        }
+    }
+
+    package func makeSteppedShard<R: Ring & ~Copyable>(
+        _ index: Int, ring: consuming R, listener: Int32
+    ) -> any SteppedLoop {
+        SteppedShard(makeShardLoop(index, ring, listener), of: self)
+    }
+
+    package func makeSteppedRouter<R: Ring & ~Copyable>(ring: consuming R) -> any SteppedLoop {
+        SteppedRouter(makeRouterLoop(ring), of: self)
+    }
+
+    package var steppedShardCount: Int { shared.shardCount }
+
+    /// The shard where a user's devices meet.
+    package func home(ofUser id: String) -> Int {
+        let bytes = Array(id.utf8)
+        return unsafe bytes.withUnsafeBufferPointer { buffer in
+            guard let base = buffer.baseAddress else { return 0 }
+            return unsafe shared.home(of: UserHash.of(Bytes(base, count: buffer.count)))
+        }
+    }
+}
+
+private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
+    private var loop: Loop<R, Shard>
+    private let server: Server
+
+    init(_ loop: consuming Loop<R, Shard>, of server: Server) {
+        self.loop = loop
+        self.server = server
+    }
+
+    func begin() { loop.begin() }
+    func enter() { loop.enter() }
+    func turn() { loop.turn() }
+
+    func finish() {
+        loop.finish()
+        server.shardEnded()
+    }
+
+    var isFinished: Bool { loop.machine.isFinished }
+
+    var figures: LoopFigures {
+        let core = loop.machine.core
+        var figures = LoopFigures()
+        figures.connections = core.state.connections.count
+        figures.users = core.state.users.count
+        figures.timers = core.state.timers.count
+        figures.buffersLent = core.state.buffers.lent
+        figures.deferred = core.state.moving.count + core.state.starved.count + core.state.reaped.count
+        return figures
+    }
+
+    func visitConnections(_ body: (ConnectionFigures) -> Void) {
+        let core = loop.machine.core
+        for slot in 0..<UInt32(core.state.connections.highWater) where core.state.connections.isLive(slot) {
+            let record = core.state.connections[slot]
+            let hasBacklog = record.backlog.exists
+            body(
+                ConnectionFigures(
+                    slot: slot, generation: core.state.connections.generation(of: slot), fd: record.fd,
+                    isOpen: record.state == .open, isDead: record.state == .dead,
+                    isReceiving: record.flags.contains(.receiving),
+                    isSending: record.flags.contains(.sending),
+                    isStarved: record.flags.contains(.starved),
+                    backlogBytes: hasBacklog ? record.backlog.value.bytes : 0,
+                    backlogMessages: hasBacklog ? record.backlog.value.messages : 0))
+        }
+    }
+}
+
+private final class SteppedRouter<R: Ring & ~Copyable>: SteppedLoop {
+    private var loop: Loop<R, Router>
+    private let server: Server
+
+    init(_ loop: consuming Loop<R, Router>, of server: Server) {
+        self.loop = loop
+        self.server = server
+    }
+
+    func begin() { loop.begin() }
+    func enter() { loop.enter() }
+    func turn() { loop.turn() }
+
+    func finish() {
+        loop.finish()
+        server.routerEnded()
+    }
+
+    var isFinished: Bool { loop.machine.isFinished }
+
+    var figures: LoopFigures {
+        let core = loop.machine.core
+        var figures = LoopFigures()
+        figures.users = core.state.users.count
+        figures.buffersLent = core.state.buffers.lent
+        figures.waiters = core.state.waiters.count
+        figures.queuedEvents = core.state.journal.count
+        figures.isUp = core.state.wasWhole
+        figures.deliversLocally = core.state.isLocal
+        return figures
+    }
+
+    func visitConnections(_ body: (ConnectionFigures) -> Void) {}
+}
