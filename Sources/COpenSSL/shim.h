@@ -4,6 +4,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
@@ -92,3 +93,13 @@ static inline int skein_X509_NAME_print(BIO *target, const X509_NAME *name) {
 static inline void skein_BIO_clear_retry(BIO *bio) { BIO_clear_retry_flags(bio); }
 
 static inline void skein_BIO_set_retry_read(BIO *bio) { BIO_set_retry_read(bio); }
+
+// Parameters keep pointers to their names, so they are put together here, where those are constants.
+static inline int skein_EVP_MAC_use_SHA256(EVP_MAC_CTX *mac, unsigned char *key, size_t bytes) {
+    OSSL_PARAM parameters[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key, bytes),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, "SHA256", 0),
+        OSSL_PARAM_construct_end(),
+    };
+    return EVP_MAC_CTX_set_params(mac, parameters);
+}

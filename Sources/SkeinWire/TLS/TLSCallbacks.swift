@@ -154,16 +154,7 @@ extension TLSCallbacks {
             guard let base = unsafe bytes.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return false }
             let done = unsafe EVP_CipherInit_ex2(
                 encryption, cipher, base + 16, vector, isSealing ? 1 : 0, nil)
-            guard done == 1 else { return false }
-            return unsafe "SHA256".withCString { digest in
-                var parameters = unsafe [
-                    OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, base + 48, 32),
-                    OSSL_PARAM_construct_utf8_string(
-                        OSSL_MAC_PARAM_DIGEST, UnsafeMutablePointer(mutating: digest), 0),
-                    OSSL_PARAM_construct_end(),
-                ]
-                return unsafe EVP_MAC_CTX_set_params(mac, &parameters) == 1
-            }
+            return unsafe done == 1 && skein_EVP_MAC_use_SHA256(mac, base + 48, 32) == 1
         }
     }
 }
