@@ -33,7 +33,8 @@ let core: [Target] = [
     // No package access: what a service can do, every embedding program can do.
     .target(name: "SkeinServices", dependencies: ["Skein"], packageAccess: false, swiftSettings: base),
 
-    .testTarget(name: "SkeinWireTests", dependencies: ["SkeinWire"], swiftSettings: tests),
+    .testTarget(
+        name: "SkeinWireTests", dependencies: ["SkeinWire", "COpenSSL"], swiftSettings: tests),
     .testTarget(name: "SkeinIOTests", dependencies: ["SkeinIO", "CSkein"], swiftSettings: tests),
     .testTarget(
         name: "SkeinTests", dependencies: ["Skein", "SkeinServices", "SkeinWire", "SkeinIO"],
