@@ -175,9 +175,13 @@ import Testing
                 #expect(error == .deflateCorrupt)
                 bad += 1
             }
-            whole.reset()
-            chopped.reset()
-            if seed % 100 == 0 { #expect(whole.message(Self.hello) == .success("Hello".bytes)) }
+            for _ in 0..<2 {
+                whole.reset()
+                chopped.reset()
+                guard seed % 100 == 0 else { break }
+                #expect(whole.message(Self.hello) == .success("Hello".bytes))
+                #expect(chopped.message(Self.hello) == .success("Hello".bytes))
+            }
         }
         #expect(good > 100)
         #expect(bad > 5_000)
