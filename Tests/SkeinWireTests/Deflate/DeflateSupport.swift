@@ -72,7 +72,8 @@ extension SeededGenerator {
         default:
             var json = "{\"type\":\"notification_bulk\",\"data\":{\"notifications\":[".bytes
             while json.count < count {
-                json += "{\"id\":\"\(next())\",\"kind\":\"like\",\"read\":\(Bool.random(using: &self))},".bytes
+                let isRead = Bool.random(using: &self)
+                json += "{\"id\":\"\(next())\",\"kind\":\"like\",\"read\":\(isRead)},".bytes
             }
             return json
         }
