@@ -57,11 +57,9 @@ package enum Node {
                 leaving.begin()
                 leave(server, logs)
             },
-            onHangUp: {
-                logs.push(
-                    .notice, "SIGHUP is ignored: there is nothing to reload in this release")
-            })
-        StandardStream.output.write(line: "sockets  ws://\(server.listenAddress)")
+            onHangUp: { reload(configuration, server, logs) })
+        let scheme = configuration.certificates == nil ? "ws" : "wss"
+        StandardStream.output.write(line: "sockets  \(scheme)://\(server.listenAddress)")
         StandardStream.output.write(line: "control  http://\(control.address)")
         await announce(server.listenAddress, control.address)
         let report = await server.drained()
@@ -73,6 +71,23 @@ package enum Node {
         await control.stop()
         withExtendedLifetime(signals) {}
         return 0
+    }
+
+    /// SIGHUP: certificates are read again. What is wrong with the new ones is told, and the old ones
+    /// stay in use.
+    private static func reload(_ configuration: NodeConfiguration, _ server: Server, _ logs: LogQueue) {
+        guard let certificates = configuration.certificates else {
+            logs.push(.notice, "SIGHUP: there is nothing to read again, as no certificates are configured")
+            return
+        }
+        do throws(ServerError) {
+            for warning in try server.replaceCertificates(try certificates.read()) {
+                logs.push(.warning, warning)
+            }
+            logs.push(.info, "SIGHUP: new handshakes get the certificates as they are on disk now")
+        } catch {
+            logs.push(.error, "SIGHUP: the certificates in use stay, because of the new ones: \(error)")
+        }
     }
 
     /// Ends within a second, also where the loops are stuck.

@@ -117,7 +117,7 @@ extension ShardCore {
         guard state.connections[slot].state == .open else { return }
         let event = EventView(type: type, data: data, timestamp: timestamp, requestID: requestID)
         metrics.messagesSent.add()
-        enqueue(slot, frame(event, state.connections[slot].dialect, requestID: true))
+        enqueueData(slot, frame(event, state.connections[slot].dialect, requestID: true))
     }
 
     func fail(_ slot: UInt32, _ code: ErrorCode, _ text: StaticString, _ requestID: Bytes) {

@@ -73,7 +73,8 @@ public final class Server: Sendable {
         let health = HealthSource()
         shared = ServerShared(
             configuration, nodeID: nodeID, shardCount: shardCount, authenticator: authenticator,
-            host: host, log: log, health: { health.text() })
+            host: host, tls: try configuration.tls.map { tls throws(ServerError) in try TLSService(tls) },
+            log: log, health: { health.text() })
         health.server = { [weak self] in self?.healthText() ?? "{}" }
     }
 
@@ -163,6 +164,8 @@ public final class Server: Sendable {
         do throws(SystemError) {
             for _ in 0..<shared.shardCount {
                 let (fd, real) = try Sockets.listen(on: address)
+                // Accepted sockets inherit it.
+                Sockets.setUserTimeout(fd, milliseconds: Int(configuration.limits.pongTimeout.milliseconds))
                 listeners.append(fd)
                 address = real
             }

@@ -33,6 +33,26 @@ public enum BackplaneChoice: Sendable, Equatable {
     case redis(RedisAddress)
 }
 
+/// permessage-deflate (RFC 7692). Without takeover a message is compressed alone: then one frame
+/// serves every receiver, and an idle connection holds no memory for it.
+public struct CompressionConfiguration: Sendable, Equatable {
+    public var isEnabled = false
+    /// Whether the server keeps its context between messages: some 260 KiB a connection.
+    public var serverTakeover = false
+    /// Whether clients may keep theirs: some 40 KiB a connection.
+    public var clientTakeover = false
+    /// 1, the quickest, to 9, the shortest.
+    public var level = 1
+    /// The server's window, 9 to 15: 512 bytes to 32 KiB.
+    public var windowBits = 15
+    /// Messages below it go uncompressed.
+    public var bytesMin = 256
+    /// What all kept contexts of the node may hold; past it new connections get none.
+    public var contextBytesMax = 268_435_456
+
+    public init() {}
+}
+
 public struct ServerConfiguration: Sendable {
     /// `host:port`; port 0 takes a free one.
     public var listen = "0.0.0.0:8080"
@@ -41,6 +61,9 @@ public struct ServerConfiguration: Sendable {
     public var io = IOChoice.auto
     public var backplane = BackplaneChoice.memory
     public var limits = Limits()
+    /// Speaks TLS on the sockets listener, and nothing else there; `nil`: plain.
+    public var tls: TLSConfiguration?
+    public var compression = CompressionConfiguration()
     /// Origins that browsers may come from besides the server's own host; `*` stands for all.
     public var allowedOrigins: [String] = []
     /// A handshake also needs `session:{userID}` in Redis.

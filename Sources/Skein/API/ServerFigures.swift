@@ -20,6 +20,8 @@ extension Server {
             return shard
         }
         snapshot.isAccepting = shardMetrics.allSatisfy { $0.value.isListening.count == 1 }
+        snapshot.memoryBytesMax = shared.memory.bytesMax
+        snapshot.isShortOfMemory = shared.memory.isHigh
         snapshot.backplane = backplaneSnapshot()
         snapshot.drain = drainProgress()
         return snapshot

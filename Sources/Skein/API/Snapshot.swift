@@ -36,6 +36,16 @@ public struct ShardSnapshot: Sendable {
     /// Most bytes that ever waited in one connection's send queue.
     public var sendQueueHighWaterBytes: UInt64 = 0
     public var inboxDepth = 0
+    /// What connections hold now: records, send queues, partial messages, contexts.
+    public var memoryBytes: UInt64 = 0
+    public var tlsSessions = 0
+    public var tlsHandshakes: UInt64 = 0
+    /// Handshakes that a ticket made short.
+    public var tlsResumed: UInt64 = 0
+    /// Handshakes that agreed on permessage-deflate.
+    public var compressed: UInt64 = 0
+    /// What connections keep between compressed messages now.
+    public var compressionBytes: UInt64 = 0
     /// Nanoseconds of work in one loop turn.
     public var loopTurn = HistogramSnapshot()
     /// Sends that one turn gave to the kernel at once.
@@ -78,6 +88,10 @@ public struct ServerSnapshot: Sendable {
     public var shards: [ShardSnapshot] = []
     public var backplane = BackplaneSnapshot()
     public var isAccepting = false
+    /// What connections may hold before those that hold the most are reset.
+    public var memoryBytesMax = 0
+    /// Connections hold so much that newcomers are refused.
+    public var isShortOfMemory = false
     public var drain = DrainProgress(phase: .running, remaining: 0, told: 0, waves: 0)
     public var limits = Limits()
 

@@ -19,6 +19,8 @@ public struct Limits: Sendable, Equatable {
     public var headBytesMax = 16_384
     /// From accept to the end of authentication; absolute, whatever trickles in meanwhile.
     public var handshakeTimeout: Duration = .seconds(10)
+    /// TLS handshakes that one shard does in one turn, 0.1 to 1 ms each; the rest wait for the next.
+    public var tlsHandshakesPerTurn = 4
     /// Handshakes a second from one address; 0: none. Past it: 429.
     public var handshakeRate = 20
     /// How many handshakes may come at once before the rate holds.
@@ -39,6 +41,11 @@ public struct Limits: Sendable, Equatable {
     // Send queue of one connection. Past either: close 4008.
     public var sendQueueMessagesMax = 256
     public var sendQueueBytesMax = 1_048_576
+
+    /// Memory of all connections of the node: records, send queues, partial messages, contexts. At
+    /// 80 % of it newcomers are refused, at all of it those that hold the most are reset. 0: half of
+    /// what the process may use.
+    public var memoryBytesMax = 0
 
     // Backplane
     /// What may wait for Redis while it is gone, and what may be under way to it. Past either, a

@@ -3,7 +3,7 @@
 
 /// Why something that was accepted, or offered, went nowhere.
 enum DropReason: Int, CaseIterable {
-    case slowConsumer, rateLimited, overload, staleCompletion, connectionGone, noDescriptors
+    case slowConsumer, rateLimited, overload, staleCompletion, connectionGone, noDescriptors, memory
 
     var name: String {
         switch self {
@@ -13,6 +13,7 @@ enum DropReason: Int, CaseIterable {
         case .staleCompletion: "stale_completion"
         case .connectionGone: "connection_gone"
         case .noDescriptors: "no_descriptors"
+        case .memory: "memory"
         }
     }
 }
@@ -20,7 +21,7 @@ enum DropReason: Int, CaseIterable {
 enum HandshakeResult: Int, CaseIterable {
     case accepted, malformed, notFound, notWebSocket, tooLarge, timeout, gone, unauthorized
     case forbiddenOrigin, noSession, tooManyUser, tooManyAddress, tooManyNode, rateLimited
-    case overload, unavailable, health
+    case overload, unavailable, health, memory, tls
 
     var name: String {
         switch self {
@@ -41,6 +42,8 @@ enum HandshakeResult: Int, CaseIterable {
         case .overload: "overload"
         case .unavailable: "unavailable"
         case .health: "health"
+        case .tls: "tls"
+        case .memory: "memory"
         }
     }
 }
@@ -80,6 +83,17 @@ struct ShardMetrics: ~Copyable, Sendable {
     /// Connections in any state, to the last completion.
     let alive = Counter()
     let isListening = Counter()
+    /// What the shard holds for its connections, now.
+    let memoryBytes = Counter()
+    // TLS
+    let tlsSessions = Counter()
+    let tlsHandshakes = Counter()
+    let tlsResumed = Counter()
+    // Compression
+    /// Connections that agreed on it, so far.
+    let compressed = Counter()
+    /// Of contexts that are kept between messages, now.
+    let compressionBytes = Counter()
 
     init() {}
 
@@ -121,6 +135,12 @@ struct ShardMetrics: ~Copyable, Sendable {
         shard.closes[0] = closes[Self.closeCodes.count].count
         shard.loopTurn = loopTurn.snapshot
         shard.sendBatch = sendBatch.snapshot
+        shard.memoryBytes = memoryBytes.count
+        shard.tlsSessions = Int(tlsSessions.count)
+        shard.tlsHandshakes = tlsHandshakes.count
+        shard.tlsResumed = tlsResumed.count
+        shard.compressed = compressed.count
+        shard.compressionBytes = compressionBytes.count
         return shard
     }
 }

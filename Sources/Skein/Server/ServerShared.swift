@@ -14,6 +14,9 @@ final class ServerShared: Sendable {
     let shardInboxes: [Inbox]
     let routerInbox: Inbox
     let addresses: AddressTable
+    let memory: MemoryGauge
+    /// Where the sockets listener speaks TLS.
+    let tls: TLSService?
     let log: @Sendable (LogEvent) -> Void
     private let authentication: AuthenticationGate
     private let connectionCount = Atomic<Int>(0)
@@ -25,8 +28,10 @@ final class ServerShared: Sendable {
     init(
         _ configuration: ServerConfiguration, nodeID: String, shardCount: Int,
         authenticator: any Authenticator, host: any Host,
-        log: @escaping @Sendable (LogEvent) -> Void, health: @escaping @Sendable () -> String
+        tls: TLSService?, log: @escaping @Sendable (LogEvent) -> Void,
+        health: @escaping @Sendable () -> String
     ) {
+        self.tls = tls
         self.host = host
         self.nodeID = nodeID
         version = configuration.version
@@ -37,6 +42,7 @@ final class ServerShared: Sendable {
         shardInboxes = (0..<shardCount).map { _ in Inbox(postsMax: postsMax) }
         routerInbox = Inbox(postsMax: postsMax)
         addresses = AddressTable(start: host.clock.now())
+        memory = MemoryGauge(limit: configuration.limits.memoryBytesMax)
         self.log = log
         self.health = health
         authentication = AuthenticationGate(
@@ -56,6 +62,8 @@ final class ServerShared: Sendable {
         let count = connectionCount.add(1, ordering: .relaxed).newValue
         return max == 0 || count <= max
     }
+
+    func connectionCame() { _ = connectionCame(max: 0) }
 
     func connectionLeft() { connectionCount.subtract(1, ordering: .relaxed) }
 }

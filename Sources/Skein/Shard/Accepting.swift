@@ -54,6 +54,11 @@ extension ShardCore {
         }
         metrics.handshaking.add()
         schedule(slot)
+        guard !shared.memory.isHigh else {
+            shared.connectionCame()
+            refuse(slot, status: 503, result: .memory, retryAfterSeconds: 5)
+            return
+        }
         let isWithinNode = shared.connectionCame(max: limits.connectionsMax)
         guard isWithinNode else {
             refuse(slot, status: 503, result: .tooManyNode, retryAfterSeconds: 5)

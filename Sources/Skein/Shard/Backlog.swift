@@ -13,10 +13,14 @@ struct Backlog: ~Copyable {
     private(set) var messages = 0
     /// A send of `unsent` is in flight: its bytes must stay where they are.
     private var isFlying = false
+    /// Its messages are TLS records.
+    private let isSealed: Bool
     /// Where the bytes in flight were before the queue grew.
     private var retired: UnsafeMutablePointer<UInt8>?
+    private var retiredBytes = 0
 
-    init(capacity: Int) {
+    init(capacity: Int, isSealed: Bool = false) {
+        self.isSealed = isSealed
         self.capacity = max(4_096, capacity)
         unsafe base = .allocate(capacity: self.capacity)
     }
@@ -26,6 +30,8 @@ struct Backlog: ~Copyable {
         unsafe retired?.deallocate()
     }
 
+    /// Memory that it takes.
+    var bytesHeld: Int { capacity + retiredBytes }
     var bytes: Int { tail - head }
     var isEmpty: Bool { head == tail }
     var unsent: Bytes { unsafe Bytes(base + head, count: tail - head) }
@@ -54,7 +60,7 @@ struct Backlog: ~Copyable {
         land()
         var left = count
         while left > 0 {
-            if frameRemaining == 0 { frameRemaining = Self.frameBytes(unsent) }
+            if frameRemaining == 0 { frameRemaining = isSealed ? TLSRecords.bytes(unsent) : Self.frameBytes(unsent) }
             let step = min(left, frameRemaining)
             head += step
             left -= step
@@ -72,6 +78,7 @@ struct Backlog: ~Copyable {
         isFlying = false
         unsafe retired?.deallocate()
         unsafe retired = nil
+        retiredBytes = 0
     }
 
     /// Bytes of the frame, or of the handshake's answer, at the start of `bytes`: what we wrote
@@ -109,6 +116,7 @@ struct Backlog: ~Copyable {
         unsafe larger.update(from: base + head, count: live)
         if isFlying && (unsafe retired == nil) {
             unsafe retired = base
+            retiredBytes = capacity
         } else {
             unsafe base.deallocate()
         }

@@ -85,7 +85,7 @@ extension ShardCore {
     /// Everything is written: shut down our side and wait a little for the peer's end of stream, so
     /// that what it still had under way does not turn our last bytes into a reset.
     func finish(_ slot: UInt32) {
-        guard state.connections[slot].state != .dead else { return }
+        guard state.connections[slot].state != .dead, !notify(slot) else { return }
         if state.connections[slot].flags.contains(.closeReceived) {
             drop(slot, code: 0)
             return
@@ -157,6 +157,9 @@ extension ShardCore {
         if unsafe record.pointee.handshake.exists { unsafe record.pointee.handshake.value.username.free() }
         unsafe record.pointee.handshake.free()
         unsafe record.pointee.userAgent.free()
+        freeContext(slot)
+        freeSession(slot)
+        state.bytesHeld -= Int(unsafe record.pointee.bytesHeld)
         state.pending.append(Submission(.close, fd: unsafe record.pointee.fd, token: .ignored))
         if unsafe record.pointee.flags.contains(.told), state.drain?.isPastDeadline == false {
             metrics.moved.add()
@@ -172,6 +175,9 @@ extension ShardCore {
         }
         shared.connectionLeft()
     }
+
+    /// Ended without a close frame.
+    func countLost(_ slot: UInt32) { countClosed(slot, 1006) }
 
     private func countClosed(_ slot: UInt32, _ code: UInt16) {
         metrics.connections[Int(state.connections[slot].dialect)].subtract()

@@ -19,6 +19,9 @@ enum ConnectionState: UInt8 {
     case finishing
     /// Everything in flight is cancelled; the slot is freed with the last completion.
     case dead
+
+    /// Whether what comes is still read, or kept for later.
+    var readsOn: Bool { self != .finishing && self != .dead }
 }
 
 /// What is asked of the kernel for a connection; the low byte of its tokens.
@@ -52,6 +55,10 @@ struct ConnectionRecord: BitwiseCopyable {
         static let announced = Flags(rawValue: 2048)
         /// The router counts it among its user's devices.
         static let toldRouter = Flags(rawValue: 4096)
+        /// permessage-deflate was agreed.
+        static let compresses = Flags(rawValue: 64)
+        /// TLS has said that nothing more will come.
+        static let notified = Flags(rawValue: 256)
         /// On the list of what is freed at the end of the turn.
         static let reaped = Flags(rawValue: 8192)
     }
@@ -82,6 +89,8 @@ struct ConnectionRecord: BitwiseCopyable {
     var rateDue: Int64 = 0
     var refusalsStart: Int64 = 0
     var refusals: UInt32 = 0
+    /// What its buffers held when they were last looked at.
+    var bytesHeld: UInt32 = 0
     var expiresAtMilliseconds: Int64 = .max
     var connectedAtMilliseconds: Int64 = 0
     var address: PeerAddress
@@ -90,6 +99,13 @@ struct ConnectionRecord: BitwiseCopyable {
     var backlog: OwnedPointer<Backlog> = .none
     var handshake: OwnedPointer<HandshakeState> = .none
     var userAgent: OwnedText = .none
+    /// Speaks for the connection where the listener speaks TLS, from its first byte on.
+    var tls = TLSSession.none
+    /// What was agreed, where `compresses` is set.
+    var deflate = DeflateParameters(
+        serverNoContextTakeover: true, clientNoContextTakeover: true, serverWindowBits: 15,
+        clientWindowBits: 15)
+    var context: OwnedPointer<CompressionContext> = .none
 
     static let none = UInt32.max
 

@@ -8,6 +8,9 @@ internal import SkeinWire
 private struct FrameCache {
     private var addresses: InlineArray<8, UInt> = InlineArray(repeating: 0)
     private var counts: InlineArray<8, UInt32> = InlineArray(repeating: 0)
+    /// The same frames compressed, made of those when the first connection wants one.
+    private var compressed: InlineArray<8, UInt> = InlineArray(repeating: 0)
+    private var compressedCounts: InlineArray<8, UInt32> = InlineArray(repeating: 0)
 
     @inline(__always)
     subscript(dialect: UInt8) -> Bytes? {
@@ -21,6 +24,16 @@ private struct FrameCache {
             addresses[Int(dialect)] = unsafe UInt(bitPattern: newValue?.base)
             counts[Int(dialect)] = UInt32(newValue?.count ?? 0)
         }
+    }
+
+    mutating func compressed(_ dialect: UInt8, _ make: () -> Bytes) -> Bytes {
+        if let base = unsafe UnsafePointer<UInt8>(bitPattern: compressed[Int(dialect)]) {
+            return unsafe Bytes(base, count: Int(compressedCounts[Int(dialect)]))
+        }
+        let frame = make()
+        compressed[Int(dialect)] = unsafe UInt(bitPattern: frame.base)
+        compressedCounts[Int(dialect)] = UInt32(frame.count)
+        return frame
     }
 }
 
@@ -59,17 +72,26 @@ extension ShardCore {
             guard !event.flags.contains(.exceptOrigin) else { return }
             // Only the connection that asked gets its request's ID back.
             if !event.requestID.isEmpty {
-                enqueue(slot, frame(event, dialect, requestID: true))
+                enqueueData(slot, frame(event, dialect, requestID: true))
                 return
             }
         }
+        let plain: Bytes
         if let frame = frames[dialect] {
-            enqueue(slot, frame)
+            plain = frame
+        } else {
+            plain = frame(event, dialect, requestID: event.origin == .none)
+            frames[dialect] = plain
+        }
+        guard unsafe record.pointee.flags.contains(.compresses) else {
+            enqueue(slot, plain)
             return
         }
-        let frame = frame(event, dialect, requestID: event.origin == .none)
-        frames[dialect] = frame
-        enqueue(slot, frame)
+        guard sharesFrames(slot) else {
+            enqueue(slot, compressed(slot, plain))
+            return
+        }
+        enqueue(slot, frames.compressed(dialect) { compressed(slot, plain) })
     }
 
     /// Encodes an event for a dialect into this turn's arena.

@@ -31,7 +31,7 @@ extension ShardCore {
         state.arena.trim(room - writer.count)
         metrics.deliveries.add()
         metrics.messagesSent.add()
-        enqueue(slot, unsafe Bytes(memory, count: writer.count))
+        enqueueData(slot, unsafe Bytes(memory, count: writer.count))
     }
 
     /// The generic cell rate: one number says when the next message would be due at the sustained

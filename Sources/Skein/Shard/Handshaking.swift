@@ -20,6 +20,7 @@ extension ShardCore {
         }
         let handshake = state.connections[slot].handshake
         handshake.value.bytes.append(bytes)
+        account(slot)
         let parsed: UpgradeRequest?
         do throws(HandshakeError) {
             parsed = unsafe try UpgradeRequest.parse(
@@ -161,13 +162,14 @@ extension ShardCore {
         metrics.count(result)
         let body: StaticString =
             switch status {
+            case 400: "{\"error\":\"This port speaks TLS: use wss:// or https://\"}"
             case 401: "{\"error\":\"Unauthorized\"}"
             case 403: "{\"error\":\"Origin not allowed\"}"
             case 404: "{\"error\":\"Not found\"}"
             case 429: "{\"error\":\"Too many connections\"}"
             default: "{\"error\":\"Service unavailable\"}"
             }
-        respond(slot) { writer in
+        respond(slot, isPlain: result == .tls) { writer in
             unsafe HandshakeResponse.write(
                 status: status, body: Bytes(body).buffer.span, retryAfterSeconds: retryAfterSeconds,
                 into: &writer)
@@ -185,8 +187,16 @@ extension ShardCore {
         }
     }
 
-    private func respond(_ slot: UInt32, room: Int = 1_024, _ write: (inout ByteWriter) -> Void) {
+    /// - Parameter isPlain: without TLS, though the listener speaks it.
+    private func respond(
+        _ slot: UInt32, room: Int = 1_024, isPlain: Bool = false, _ write: (inout ByteWriter) -> Void
+    ) {
         let was = state.connections[slot].state
+        if speaksTLS, !state.connections[slot].tls.isEstablished, !isPlain {
+            // Nobody could read it.
+            drop(slot, code: 0)
+            return
+        }
         leaveUser(slot)
         if was == .handshaking || was == .authenticating || was == .joining {
             metrics.handshaking.subtract()

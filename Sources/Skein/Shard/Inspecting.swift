@@ -67,6 +67,13 @@ extension ShardState {
             buffers: buffers,
             usesBackplane: configuration.backplane != .memory,
             decoder: FrameDecoder(role: .server, payloadBytesMax: limits.messageBytesMax),
+            compressedDecoder: FrameDecoder(
+                role: .server, payloadBytesMax: Deflater.bytesMax(for: limits.messageBytesMax),
+                allowsCompression: true),
+            compression: Compression(
+                settings: DeflateSettings(configuration.compression),
+                contextBytesMax: configuration.compression.contextBytesMax / shared.shardCount),
+            tls: shared.tls.map { OwnedPointer(TLSDoor($0.contextAtStart())) } ?? .none,
             connections: Slab(maxSlots: slotsMax), users: UserTable(usersMax: slotsMax),
             timers: TimerWheel(start: now),
             outbox: Outbox(

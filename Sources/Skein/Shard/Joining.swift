@@ -13,6 +13,8 @@ extension ShardCore {
         state.pending.append(Submission(.release, fd: record.fd, token: .ignored))
         state.moving.append(Move(home: UInt32(home), record: record, id: OwnedText(copying: id)))
         metrics.handshaking.subtract()
+        state.bytesHeld -= Int(record.bytesHeld)
+        if !record.tls.isNone { metrics.tlsSessions.subtract() }
         state.connections.remove(slot)
     }
 
@@ -31,9 +33,11 @@ extension ShardCore {
                 metrics.count(.overload)
                 if let slot = state.connections.insert(move.record) {
                     metrics.handshaking.add()
+                    state.bytesHeld += Int(move.record.bytesHeld)
+                    if !move.record.tls.isNone { metrics.tlsSessions.add() }
                     refuse(slot, status: 503, result: .overload, retryAfterSeconds: 1)
                 } else {
-                    state.shared.host.close(move.record.fd)
+                    abandon(move.record)
                 }
             }
             move.id.free()
@@ -45,15 +49,30 @@ extension ShardCore {
         let record = reader.number(ConnectionRecord.self)
         let id = reader.text()
         guard let slot = state.connections.insert(record) else {
-            state.shared.host.close(record.fd)
+            abandon(record)
             state.shared.connectionLeft()
             metrics.count(.tooManyNode)
             return
         }
         metrics.handshaking.add()
         state.connections[slot].turn = state.turn &- 2
+        state.bytesHeld += Int(record.bytesHeld)
+        if !record.tls.isNone {
+            state.connections[slot].tls.attach(to: state.tls.value.pump)
+            metrics.tlsSessions.add()
+        }
         schedule(slot)
         join(slot, id: id, hash: UserHash.of(id))
+    }
+
+    /// A connection on its way that no shard has a slot for.
+    private func abandon(_ record: ConnectionRecord) {
+        var record = record
+        record.handshake.value.username.free()
+        record.handshake.free()
+        record.userAgent.free()
+        if !record.tls.isNone { record.tls.free() }
+        state.shared.host.close(record.fd)
     }
 
     func join(_ slot: UInt32, id: Bytes, hash: UInt64) {
@@ -161,12 +180,21 @@ extension ShardCore {
         let bytes = handshake.value.bytes.bytes
         let hasProtocol = state.connections[slot].flags.contains(.bearerProtocol)
         let subprotocol = hasProtocol ? Bytes("bearer") : Bytes.empty
-        let room = HandshakeResponse.acceptBytes(protocolBytes: subprotocol.count, extensionsBytes: 0)
+        let extensionsMax = DeflateNegotiation.headerBytesMax
+        let room = HandshakeResponse.acceptBytes(
+            protocolBytes: subprotocol.count, extensionsBytes: extensionsMax)
         let memory = unsafe state.arena.allocate(room)
         var writer = unsafe ByteWriter(unsafe: memory, capacity: room)
-        unsafe HandshakeResponse.writeAccept(
-            key: bytes.slice(key).buffer.span, protocol: subprotocol.buffer.span,
-            extensions: Bytes.empty.buffer.span, into: &writer)
+        ByteWriter.withTemporary(capacity: extensionsMax) { extensions in
+            if let offer = request.extensions {
+                agreeOnCompression(slot, bytes.slice(offer), into: &extensions)
+            }
+            extensions.withWritten { extensions in
+                unsafe HandshakeResponse.writeAccept(
+                    key: bytes.slice(key).buffer.span, protocol: subprotocol.buffer.span,
+                    extensions: extensions, into: &writer)
+            }
+        }
         state.arena.trim(room - writer.count)
         enqueue(slot, unsafe Bytes(memory, count: writer.count))
 
@@ -192,6 +220,7 @@ extension ShardCore {
         }
         state.connections[slot].handshake.value.username.free()
         state.connections[slot].handshake.free()
+        account(slot)
         guard state.connections[slot].state != .dead else { return }
         receiveMany(slot)
     }

@@ -18,6 +18,9 @@ struct PartialInput: ~Copyable {
     var opcode = Opcode.text
     var text = UTF8Validator()
 
+    /// Memory that it takes.
+    var bytesHeld: Int { MemoryLayout<PartialInput>.stride + message.capacity + control.capacity }
+
     /// Nothing is left that the next byte would need.
     var isSpent: Bool { head.count == 0 && frame == nil && !fragments.isActive }
 }
@@ -26,7 +29,7 @@ struct PartialInput: ~Copyable {
 @safe
 struct ByteBlock: ~Copyable {
     private var base: UnsafeMutablePointer<UInt8>?
-    private var capacity = 0
+    private(set) var capacity = 0
     private(set) var count = 0
 
     init() { unsafe base = nil }
@@ -66,6 +69,13 @@ struct ByteBlock: ~Copyable {
         body(&tail)
     }
 
+    /// All of it, for whoever changes it in place.
+    @unsafe
+    mutating func withBuffer(_ body: (UnsafeMutableBufferPointer<UInt8>) -> Void) {
+        guard count > 0, let base = unsafe base else { return }
+        unsafe body(UnsafeMutableBufferPointer(start: base, count: count))
+    }
+
     mutating func removeFirst(_ number: Int) {
         guard let base = unsafe base, number > 0 else { return }
         precondition(number <= count, "more taken than there is")
@@ -80,8 +90,12 @@ struct ByteBlock: ~Copyable {
 struct HandshakeState: ~Copyable {
     /// The request head, and whatever the client sent behind it.
     var bytes = ByteBlock()
+    /// Ciphertext that waits for its turn's share of TLS handshakes.
+    var sealed = ByteBlock()
     var scanned = 0
     var request: UpgradeRequest?
     /// The name in a verified token, for dialects that show it.
     var username = OwnedText.none
+
+    var bytesHeld: Int { MemoryLayout<HandshakeState>.stride + bytes.capacity + sealed.capacity }
 }

@@ -29,10 +29,10 @@ extension ShardCore {
             metrics.bytesReceived.add(UInt64(count))
             unsafe record.pointee.lastHeard = state.now
             let base = unsafe state.buffers.bytes(of: completion.buffer)
-            switch unsafe record.pointee.state {
-            case .open, .closing: unsafe consume(slot, base, count)
-            case .handshaking: handshakeReceived(slot, unsafe Bytes(base, count: count))
-            case .authenticating, .joining, .finishing, .dead: break
+            if speaksTLS && (unsafe record.pointee.state.readsOn) {
+                unsafe unseal(slot, base, count)
+            } else {
+                unsafe take(slot, base, count)
             }
             state.buffers.recycle(completion.buffer)
             if !completion.hasMore { receiveAgain(slot) }
@@ -41,6 +41,26 @@ extension ShardCore {
         if completion.hasBuffer { state.buffers.recycle(completion.buffer) }
         receiveEnded(slot, completion.result)
     }
+
+    /// What a connection said, in plain text.
+    @inline(__always)
+    @unsafe
+    func take(_ slot: UInt32, _ base: UnsafeMutablePointer<UInt8>, _ count: Int) {
+        let record = unsafe state.connections.pointer(to: slot)
+        switch unsafe record.pointee.state {
+        case .open, .closing:
+            unsafe consume(slot, base, count)
+            if unsafe record.pointee.input.exists || record.pointee.bytesHeld > 0 { account(slot) }
+        case .handshaking: handshakeReceived(slot, unsafe Bytes(base, count: count))
+        case .authenticating, .joining:
+            // Unsealed with what came before it: kept with that, until the connection is open.
+            unsafe record.pointee.handshake.value.bytes.append(unsafe Bytes(base, count: count))
+        case .finishing, .dead: break
+        }
+    }
+
+    /// The peer will say nothing more.
+    func endOfStream(_ slot: UInt32) { receiveEnded(slot, 0) }
 
     /// After a receive that was the last of its request: the next one, where one is wanted.
     private func receiveAgain(_ slot: UInt32) {
@@ -104,13 +124,15 @@ extension ShardCore {
                     offset &+= try unsafe consumePartial(slot, base + offset, count &- offset)
                     continue
                 }
-                guard let header = try state.decoder.header(in: rest) else {
+                let isCompressing = unsafe record.pointee.flags.contains(.compresses)
+                let decoder = isCompressing ? state.compressedDecoder : state.decoder
+                guard let header = try decoder.header(in: rest) else {
                     keepHead(slot, unsafe Bytes(base + offset, count: count &- offset))
                     return
                 }
                 guard header.fin, header.frameBytes <= rest.count else {
                     var input = PartialInput()
-                    try input.begin(header, messageBytesMax: state.limits.messageBytesMax)
+                    try input.begin(header, messageBytesMax: messageBytesMax(header.rsv1))
                     unsafe record.pointee.input = OwnedPointer(input)
                     offset &+= header.headerBytes
                     if header.payloadBytes == 0 { try frameEnded(slot) }
@@ -124,7 +146,10 @@ extension ShardCore {
                 offset &+= header.frameBytes
                 if header.opcode.isControl {
                     try control(slot, header.opcode, bytes)
+                } else if isCompressing && header.rsv1 {
+                    try messageCompressed(slot, header.opcode, bytes)
                 } else {
+                    guard header.payloadBytes <= state.limits.messageBytesMax else { throw .messageTooBig }
                     if header.opcode == .text {
                         guard unsafe UTF8Validator.isValid(bytes.buffer.span) else { throw .textNotUTF8 }
                     }
@@ -135,6 +160,12 @@ extension ShardCore {
                 return
             }
         }
+    }
+
+    /// Of the payload as it comes; a compressed one is measured again while it is inflated.
+    @inline(__always)
+    private func messageBytesMax(_ isCompressed: Bool) -> Int {
+        isCompressed ? state.compressedDecoder.payloadBytesMax : state.limits.messageBytesMax
     }
 
     private func keepHead(_ slot: UInt32, _ bytes: Bytes) {
@@ -154,9 +185,12 @@ extension ShardCore {
             let taken = min(count, 14 - before)
             input.value.head.append(unsafe Bytes(base, count: taken))
             let head = input.value.head.bytes
-            guard let header = unsafe try state.decoder.header(in: head.buffer.span) else { return taken }
+            let isCompressing = state.connections[slot].flags.contains(.compresses)
+            let decoder = isCompressing ? state.compressedDecoder : state.decoder
+            guard let header = unsafe try decoder.header(in: head.buffer.span) else { return taken }
             input.value.head.removeAll()
-            try input.value.begin(header, messageBytesMax: state.limits.messageBytesMax)
+            let isCompressed = header.rsv1 || input.value.fragments.isActive && input.value.fragments.isCompressed
+            try input.value.begin(header, messageBytesMax: messageBytesMax(isCompressed))
             if header.payloadBytes == 0 { try frameEnded(slot) }
             return header.headerBytes - before
         }
@@ -176,10 +210,14 @@ extension ShardCore {
             input.value.control.removeAll()
         } else if header.fin {
             let opcode = input.value.opcode
-            if opcode == .text {
-                guard input.value.text.isComplete else { throw .textNotUTF8 }
+            if input.value.fragments.isCompressed {
+                try messageCompressed(slot, opcode, input.value.message.bytes)
+            } else {
+                if opcode == .text {
+                    guard input.value.text.isComplete else { throw .textNotUTF8 }
+                }
+                message(slot, opcode, input.value.message.bytes)
             }
-            message(slot, opcode, input.value.message.bytes)
             input.value.message.removeAll()
         }
         if input.value.isSpent { state.connections[slot].input.free() }
@@ -229,7 +267,7 @@ extension PartialInput {
         let start = message.count
         message.append(bytes)
         message.withTail(from: start) { unmask(&$0, key: header.maskKey, phase: phase) }
-        guard opcode == .text else { return }
+        guard opcode == .text, !fragments.isCompressed else { return }
         let fresh = message.bytes.slice(from: start, count: bytes.count)
         guard unsafe text.validate(fresh.buffer.span) else { throw .textNotUTF8 }
     }

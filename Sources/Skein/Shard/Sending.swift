@@ -61,6 +61,7 @@ extension ShardCore {
                 guard unsafe record.pointee.turn == state.turn && record.pointee.segmentCount > 0
                     && record.pointee.state != .dead
                 else { continue }
+                if unsafe !record.pointee.tls.isNone, !sealTurn(slot) { continue }
                 submissions.append(submission(for: slot))
                 bytes &+= UInt64(unsafe record.pointee.turnBytes)
                 batch &+= 1
@@ -154,7 +155,8 @@ extension ShardCore {
             drop(slot, code: 1006)
             return
         }
-        var backlog = Backlog(capacity: Int(unsafe record.pointee.turnBytes))
+        var backlog = unsafe Backlog(
+            capacity: Int(record.pointee.turnBytes), isSealed: !record.pointee.tls.isNone)
         var next = unsafe record.pointee.segmentHead
         while next != .max {
             let segment = state.turn & 1 == 0 ? state.oddSegments[Int(next)] : state.evenSegments[Int(next)]
@@ -167,6 +169,7 @@ extension ShardCore {
         backlog.sent(max(0, Int(completion.result)))
         unsafe record.pointee.segmentCount = 0
         unsafe record.pointee.backlog = OwnedPointer(backlog)
+        account(slot)
         submitBacklog(slot)
         checkSendQueue(slot)
     }
@@ -187,14 +190,19 @@ extension ShardCore {
 
     private func enqueueBehindBacklog(_ slot: UInt32, _ bytes: Bytes) {
         let record = unsafe state.connections.pointer(to: slot)
+        guard unsafe record.pointee.tls.isNone else {
+            sealBehindBacklog(slot, bytes)
+            return
+        }
         unsafe record.pointee.backlog.value.append(bytes, messages: 1)
         metrics.bytesSent.add(UInt64(bytes.count))
+        account(slot)
         checkSendQueue(slot)
     }
 
     /// Past its limits a send queue is closed with 4008, behind what it holds; nothing is dropped
     /// silently.
-    private func checkSendQueue(_ slot: UInt32) {
+    func checkSendQueue(_ slot: UInt32) {
         let record = unsafe state.connections.pointer(to: slot)
         let waiting = unsafe record.pointee.backlog.value.bytes
         metrics.sendQueueHighWater.raise(to: UInt64(waiting))
@@ -235,6 +243,7 @@ extension ShardCore {
             return
         }
         unsafe record.pointee.backlog.free()
+        account(slot)
         if unsafe record.pointee.flags.contains(.finishAfterFlush) { finish(slot) } else { schedule(slot) }
     }
 

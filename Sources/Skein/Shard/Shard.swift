@@ -16,6 +16,7 @@ struct Shard: Machine, ~Copyable {
 
     deinit {
         core.state.dialects.destroy()
+        core.state.tls.free()
         core.destroy()
     }
 
@@ -54,8 +55,10 @@ struct Shard: Machine, ~Copyable {
     mutating func endTurn(at now: Instant, into submissions: inout SubmissionQueue) {
         core.begin(now)
         core.finishFlushed()
+        core.continueHandshakes()
         core.fireTimers()
         core.continueDrain()
+        core.balanceMemory()
         core.flush(into: &submissions)
         core.metrics.alive.set(UInt64(core.state.connections.count))
         core.metrics.loopTurn.record(core.state.clock.now().nanoseconds(since: core.state.turnStart))
@@ -72,7 +75,7 @@ struct Shard: Machine, ~Copyable {
     var deadline: Instant? {
         // What was moved, or finished with its flush, waits for the next turn and for nothing else.
         if !core.state.moving.isEmpty || !core.state.finishing.isEmpty
-            || !core.state.outbox.isEmpty { return core.state.now }
+            || !core.state.outbox.isEmpty || !core.state.postponed.isEmpty { return core.state.now }
         return earliest(
             core.state.timers.next, earliest(core.state.acceptPausedUntil, core.state.drain?.nextStep))
     }

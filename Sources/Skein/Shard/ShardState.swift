@@ -41,6 +41,15 @@ struct ShardState: ~Copyable {
     let buffers: BufferPool
     let usesBackplane: Bool
     let decoder: FrameDecoder
+    /// For connections that agreed on compression: a message may be longer compressed than plain.
+    let compressedDecoder: FrameDecoder
+    var compression: Compression
+
+    /// Where the listener speaks TLS.
+    var tls: OwnedPointer<TLSDoor>
+    var tlsHandshakesLeft = 0
+    /// Connections whose handshake waits for the next turn.
+    var postponed = RawQueue<UInt32>(capacity: 64)
 
     var connections: Slab<ConnectionRecord>
     var users: UserTable<UserRecord>
@@ -83,6 +92,10 @@ struct ShardState: ~Copyable {
     var acceptPausedUntil: Instant?
     var reserve: Int32
     var isShedding = false
+    /// By the buffers of all connections; what the node was told of all memory; when to shed next.
+    var bytesHeld = 0
+    var bytesTold = 0
+    var nextShed = Instant(nanoseconds: 0)
     var drain: ShardDrain?
     var isFinished = false
 

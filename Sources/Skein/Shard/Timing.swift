@@ -11,6 +11,8 @@ extension Instant {
 }
 
 extension Duration {
+    var milliseconds: Int64 { nanoseconds / 1_000_000 }
+
     /// Whole nanoseconds, at most some 146 years.
     var nanoseconds: Int64 {
         let (seconds, attoseconds) = components

@@ -16,10 +16,11 @@ struct ConfigurationBuilder {
 
     mutating func build(secretNeeded: Bool, secretIsBad: Bool) -> NodeConfiguration? {
         if !secretIsBad { jwt = makeJWT(secretNeeded: secretNeeded) }
-        let server = makeServer()
+        var server = makeServer()
+        let certificates = makeCertificates(of: &server)
         guard let control = makeControl(), let jwt else { return nil }
         return NodeConfiguration(
-            server: server, jwt: jwt, control: control, logs: makeLogs(),
+            server: server, certificates: certificates, jwt: jwt, control: control, logs: makeLogs(),
             isDevelopment: isDevelopment)
     }
 }
@@ -110,6 +111,7 @@ private extension ConfigurationBuilder {
         server.redisPrefix = values.text("WS_REDIS_PREFIX") ?? server.redisPrefix
         server.pinning = makePinning(shards: server.shardCount)
         server.limits = makeLimits()
+        server.compression = makeCompression()
         server.allowedOrigins = makeOrigins()
         server.backplane = makeBackplane()
         server.sessionRequired = values.text("AUTH_SESSION") == "required"
@@ -122,6 +124,37 @@ private extension ConfigurationBuilder {
         setEcho(of: &server)
         checkListeners(server)
         return server
+    }
+
+    mutating func makeCertificates(of server: inout ServerConfiguration) -> CertificateFiles? {
+        var files = CertificateFiles(
+            certificatePaths: values.list("WS_TLS_CERTIFICATE"), keyPaths: values.list("WS_TLS_KEY"))
+        guard !files.certificatePaths.isEmpty || !files.keyPaths.isEmpty else { return nil }
+        files.keyPassword = values.text("WS_TLS_KEY_PASSWORD")
+        files.versionMin =
+            values.text("WS_TLS_MIN_VERSION").flatMap(TLSConfiguration.Version.init) ?? files.versionMin
+        files.ticketLife = values.duration("WS_TLS_TICKET_LIFE") ?? files.ticketLife
+        do throws(ServerError) {
+            let tls = try files.read()
+            for warning in try tls.validate() { warn("WS_TLS_CERTIFICATE", warning) }
+            server.tls = tls
+        } catch {
+            fail("WS_TLS_CERTIFICATE", error.description)
+        }
+        return files
+    }
+
+    func makeCompression() -> CompressionConfiguration {
+        var compression = CompressionConfiguration()
+        compression.isEnabled = values.boolean("WS_ENABLE_COMPRESSION")
+        compression.serverTakeover = values.boolean("WS_COMPRESSION_SERVER_TAKEOVER")
+        compression.clientTakeover = values.boolean("WS_COMPRESSION_CLIENT_TAKEOVER")
+        compression.level = values.integer("WS_COMPRESSION_LEVEL") ?? compression.level
+        compression.windowBits = values.integer("WS_COMPRESSION_WINDOW_BITS") ?? compression.windowBits
+        compression.bytesMin = values.integer("WS_COMPRESSION_MIN_SIZE") ?? compression.bytesMin
+        compression.contextBytesMax =
+            values.integer("WS_COMPRESSION_CONTEXT_BYTES") ?? compression.contextBytesMax
+        return compression
     }
 
     mutating func setEcho(of server: inout ServerConfiguration) {

@@ -5,7 +5,7 @@ internal import Skein
 
 package enum ConfigurationTable {
     package static let keys: [ConfigurationKey] =
-        listeners + browsers + limits + timers + redis + authentication + drain + machinery + logs
+        listeners + browsers + limits + timers + tls + compression + redis + authentication + drain + machinery + logs
         + later
 
     package static let names: [String] = keys.map(\.name)
@@ -82,6 +82,11 @@ package enum ConfigurationTable {
         .limit(
             "WS_MAX_CONNECTIONS", \.connectionsMax, 0...many, unit: "connections",
             "Of this node; 0: as memory and file descriptors allow. Past it: 503."),
+        .limit(
+            "WS_MEMORY_LIMIT", \.memoryBytesMax, .bytes, 0...1_099_511_627_776, unit: "bytes",
+            "What all connections may hold: records, send queues, partial messages. At 80 % "
+                + "newcomers get 503, at all of it those that hold the most are reset. 0: half of "
+                + "what the process may use."),
         .limit(
             "WS_HANDSHAKE_RATE", \.handshakeRate, 0...many, unit: "handshakes a second",
             "From one address; 0: no limit. Past it: 429."),
@@ -201,6 +206,57 @@ package enum ConfigurationTable {
             "What may wait for one loop from outside the loops."),
     ]
 
+    private static let tls: [ConfigurationKey] = [
+        ConfigurationKey(
+            "WS_TLS_CERTIFICATE", .list, default: nil,
+            "PEM files with the server's certificate and those that issued it; then the sockets "
+                + "listener speaks TLS and nothing else. Several are chosen by the name that clients "
+                + "ask for, the first for all others. Read again on SIGHUP."),
+        ConfigurationKey(
+            "WS_TLS_KEY", .list, default: nil,
+            "PEM files with the keys, one for each certificate, in the same order."),
+        ConfigurationKey(
+            "WS_TLS_KEY_PASSWORD", .password, default: nil, "Where the keys are encrypted."),
+        ConfigurationKey(
+            "WS_TLS_MIN_VERSION", .choice(TLSConfiguration.Version.allCases.map(\.rawValue)),
+            default: TLSConfiguration.Version.tls12.rawValue, "The oldest TLS that is spoken."),
+        ConfigurationKey(
+            "WS_TLS_TICKET_LIFE", .duration, default: "12h", range: 60 * second...7 * 24 * hour,
+            "How long a key seals session tickets before the next one does; a ticket is good for "
+                + "twice that."),
+        .limit(
+            "WS_TLS_HANDSHAKES_PER_TURN", \.tlsHandshakesPerTurn, 1...1_024, unit: "handshakes",
+            "TLS handshakes that one shard does before it sees to those who are in."),
+    ]
+
+    private static let compression: [ConfigurationKey] = [
+        ConfigurationKey(
+            "WS_ENABLE_COMPRESSION", .boolean, default: "true",
+            "Whether permessage-deflate is negotiated with clients that offer it."),
+        ConfigurationKey(
+            "WS_COMPRESSION_MIN_SIZE", .bytes, default: String(CompressionConfiguration().bytesMin),
+            range: 0...1_073_741_824, unit: "bytes", "Messages below it go uncompressed."),
+        ConfigurationKey(
+            "WS_COMPRESSION_LEVEL", .integer, default: String(CompressionConfiguration().level),
+            range: 1...9, "1, the quickest, to 9, the shortest."),
+        ConfigurationKey(
+            "WS_COMPRESSION_WINDOW_BITS", .integer,
+            default: String(CompressionConfiguration().windowBits), range: 9...15,
+            "The server's window: 9 is 512 bytes, 15 is 32 KiB."),
+        ConfigurationKey(
+            "WS_COMPRESSION_SERVER_TAKEOVER", .boolean, default: "false",
+            "Whether the server keeps its context from message to message: shorter frames for some "
+                + "260 KiB a connection, and no frame shared."),
+        ConfigurationKey(
+            "WS_COMPRESSION_CLIENT_TAKEOVER", .boolean, default: "false",
+            "Whether clients may keep theirs, for some 40 KiB a connection."),
+        ConfigurationKey(
+            "WS_COMPRESSION_CONTEXT_BYTES", .bytes,
+            default: String(CompressionConfiguration().contextBytesMax),
+            range: 0...1_099_511_627_776, unit: "bytes",
+            "What all kept contexts of the node may hold. Past it new connections get none."),
+    ]
+
     private static let logs: [ConfigurationKey] = [
         ConfigurationKey(
             "LOG_LEVEL",
@@ -215,10 +271,6 @@ package enum ConfigurationTable {
 
     /// Accepted and checked, so that a deployment's settings need no editing between releases.
     private static let later: [ConfigurationKey] = [
-        ConfigurationKey(
-            "WS_ENABLE_COMPRESSION", .boolean, default: "true",
-            idle: "permessage-deflate is not in this release: all frames are plain",
-            "Whether permessage-deflate is negotiated."),
         ConfigurationKey(
             "WS_WRITE_BUFFER_SIZE", .bytes, default: nil, range: 0...1_073_741_824, unit: "bytes",
             idle: "frames are encoded once and shared, so no connection has a write buffer",

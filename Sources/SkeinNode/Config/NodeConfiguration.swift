@@ -35,6 +35,8 @@ package struct ControlSettings: Sendable {
 
 package struct NodeConfiguration: Sendable {
     package var server: ServerConfiguration
+    /// Where `server.tls` came from, to be read again.
+    package var certificates: CertificateFiles?
     package var jwt: JWTSettings
     package var control: ControlSettings
     package var logs: LogSettings

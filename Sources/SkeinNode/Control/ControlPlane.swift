@@ -133,6 +133,12 @@ private extension ControlPlane {
         guard snapshot.isAccepting else {
             return no("starting", "The sockets listener does not accept yet.")
         }
+        if snapshot.isShortOfMemory {
+            return no(
+                "degraded",
+                "Connections hold over 80 % of WS_MEMORY_LIMIT (\(snapshot.memoryBytesMax) bytes): "
+                    + "newcomers are refused. Add nodes, or raise the limit.")
+        }
         let backplane = snapshot.backplane
         // The router says so too, unless it is the one that is stuck.
         let silenceMax = snapshot.limits.canaryTimeout.inSeconds

@@ -93,6 +93,18 @@ private extension NodeMetrics {
             snapshot.shards.map(\.sendQueueHighWaterBytes).max() ?? 0,
             "Most bytes that ever waited for one connection.")
         out.single(
+            "skein_memory_bytes", .gauge, total(\.memoryBytes),
+            "What connections hold: records, send queues, partial messages, contexts.")
+        out.single(
+            "skein_memory_bytes_max", .gauge, snapshot.memoryBytesMax,
+            "Where those that hold the most are reset; at 80 % of it newcomers are refused.")
+        out.single(
+            "skein_compressed_connections_total", .counter, total(\.compressed),
+            "Handshakes that agreed on permessage-deflate.")
+        out.single(
+            "skein_compression_bytes", .gauge, total(\.compressionBytes),
+            "Memory that connections keep between compressed messages.")
+        out.single(
             "skein_history_events_total", .counter, 0, "Events appended to a history; none yet.")
     }
 

@@ -7,6 +7,15 @@
     @inlinable package static var maxClientHeaderBytes: Int { 14 }
     @inlinable package static var maxControlPayloadBytes: Int { 125 }
 
+    /// Of a whole server frame that this encoder wrote.
+    @inlinable package static func headerBytes(ofFrame frame: Span<UInt8>) -> Int {
+        switch frame[1] & 0x7F {
+        case 126: 4
+        case 127: 10
+        default: 2
+        }
+    }
+
     /// Of a server frame with such a payload.
     @inlinable @inline(__always)
     package static func headerBytes(forPayload payloadBytes: Int) -> Int {
