@@ -4,6 +4,8 @@
 /// Why something that was accepted, or offered, went nowhere.
 enum DropReason: Int, CaseIterable {
     case slowConsumer, rateLimited, overload, staleCompletion, connectionGone, noDescriptors
+    /// A trusted proxy's word on whom it speaks for: the proxy's own address stood.
+    case malformedForward
 
     var name: String {
         switch self {
@@ -13,6 +15,7 @@ enum DropReason: Int, CaseIterable {
         case .staleCompletion: "stale_completion"
         case .connectionGone: "connection_gone"
         case .noDescriptors: "no_descriptors"
+        case .malformedForward: "malformed_forward"
         }
     }
 }
@@ -20,7 +23,7 @@ enum DropReason: Int, CaseIterable {
 enum HandshakeResult: Int, CaseIterable {
     case accepted, malformed, notFound, notWebSocket, tooLarge, timeout, gone, unauthorized
     case forbiddenOrigin, noSession, tooManyUser, tooManyAddress, tooManyNode, rateLimited
-    case overload, unavailable, health
+    case overload, unavailable, health, tls, httpVersion, proxyHeader
 
     var name: String {
         switch self {
@@ -41,6 +44,9 @@ enum HandshakeResult: Int, CaseIterable {
         case .overload: "overload"
         case .unavailable: "unavailable"
         case .health: "health"
+        case .tls: "tls"
+        case .httpVersion: "http_version"
+        case .proxyHeader: "proxy_header"
         }
     }
 }

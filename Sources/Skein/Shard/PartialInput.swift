@@ -78,10 +78,16 @@ struct ByteBlock: ~Copyable {
 
 /// A handshake between its first byte and its answer.
 struct HandshakeState: ~Copyable {
+    /// The PROXY header where one has to come first, and whatever came with it.
+    var proxyHeader = ByteBlock()
+    /// Not read yet; what comes belongs to it first.
+    var needsProxyHeader: Bool
     /// The request head, and whatever the client sent behind it.
     var bytes = ByteBlock()
     var scanned = 0
     var request: UpgradeRequest?
     /// The name in a verified token, for dialects that show it.
     var username = OwnedText.none
+
+    init(needsProxyHeader: Bool) { self.needsProxyHeader = needsProxyHeader }
 }
