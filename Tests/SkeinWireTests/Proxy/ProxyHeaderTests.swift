@@ -114,8 +114,8 @@ struct ProxyHeaderTests {
         (.lineMalformed, "PROXY UNKNOWN \0\r\n".bytes),
         (.lineMalformed, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2 3\r\n".bytes),
         (.lineMalformed, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2 \r\n".bytes),
-        (.lineMalformed, "PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n".bytes),
-        (.lineMalformed, "PROXY TCP4\r\n".bytes),
+        (.addressMalformed, "PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n".bytes),
+        (.addressMalformed, "PROXY TCP4\r\n".bytes),
         (.lineTooLong, ("PROXY UNKNOWN " + String(repeating: "x", count: 92) + "\r\n").bytes),
         (.lineTooLong, ("PROXY TCP4 " + String(repeating: "1", count: 500)).bytes),
         (.familyNotSupported, "PROXY \r\n".bytes), (.familyNotSupported, "PROXY  TCP4 1 2\r\n".bytes),
@@ -172,7 +172,8 @@ struct ProxyHeaderTests {
 
     @Test func theChecksumCoversEveryByte() {
         let bytes = Self.checked(Self.v4Block)
-        for place in bytes.indices {
+        // Its own type apart: without that there is no checksum.
+        for place in bytes.indices where place != 16 + Self.v4Block.count {
             var changed = bytes
             changed[place] ^= 0x40
             #expect(Self.decode(changed) != Self.decode(bytes), "byte \(place) is not covered")
