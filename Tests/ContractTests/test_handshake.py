@@ -261,6 +261,20 @@ def refusals():
         "path in capitals": (404, edited(b"GET /ws ", b"GET /WS ")),
         "path too long": (404, edited(b"GET /ws ", b"GET /wsx ")),
         "root": (404, edited(b"GET /ws ", b"GET / ")),
+        "a slash in disguise": (404, edited(b"GET /ws ", b"GET /ws%2F.. ")),
+        "a slash in disguise within": (404, edited(b"GET /ws ", b"GET /chat%2Fws ")),
+        "decoded twice": (404, edited(b"GET /ws ", b"GET /%2577s ")),
+        "NUL in the path": (400, edited(b"GET /ws ", b"GET /ws%00 ")),
+        "overlong slash": (400, edited(b"GET /ws ", b"GET /ws%c0%af ")),
+        "half an escape": (400, edited(b"GET /ws ", b"GET /ws?x=%2 ")),
+        "escape of no text": (400, edited(b"GET /ws ", b"GET /ws?x=%ff ")),
+        "fragment": (400, edited(b"GET /ws ", b"GET /ws#a ")),
+        "relative target": (400, edited(b"GET /ws ", b"GET ws ")),
+        "target of a WebSocket's scheme": (400, edited(b"GET /ws ", b"GET ws://x/ws ")),
+        "user in the target": (400, edited(b"GET /ws ", b"GET http://a@x/ws ")),
+        "asterisk": (405, edited(b"GET /ws ", b"OPTIONS * ")),
+        "CONNECT": (405, edited(b"GET /ws ", b"CONNECT example.com:80 ")),
+        "another expectation": (417, headers(("Expect", "200-ok"))),
         "POST": (405, request(method="POST", headers=[("Content-Length", "0")])),
         "HEAD": (405, request(method="HEAD")),
         "OPTIONS": (405, request(method="OPTIONS")),
@@ -308,12 +322,19 @@ def test_refusals(node, what):
     with node.wire() as wire:
         wire.send(request(node.port))
         if what == "HEAD":  # its answer may announce a body that must not come
-            assert wire.take_until(b"\r\n").startswith(b"HTTP/1.1 405 ")
+            assert wire.take_until(b"\r\n\r\n").startswith(b"HTTP/1.1 405 ")
+            wire.expect_end()
             return
         response = wire.response()
         assert response.status == status, response
-        if status in (400, 505):
-            wire.expect_end()
+        assert isinstance(response.json()["error"], str)
+        assert "close" in response.headers["connection"].lower()
+        if status == 405:
+            assert response.headers["allow"] == "GET"
+        if status == 426:
+            assert response.headers["upgrade"] == "websocket"
+            assert response.headers["sec-websocket-version"] == "13"
+        wire.expect_end()
 
 
 @pytest.mark.parametrize("version", ["8", "12", "14", "130", "0", "-13", "013", "13, 8", "x", ""])
@@ -355,10 +376,67 @@ def test_head_too_large(node, name):
             assert wire.response().status == 431
 
 
-def test_a_line_without_end_is_too_large(node):
+@pytest.mark.parametrize(
+    "line, status",
+    [(b"GET /ws?" + b"x" * 40_000, 414), (b"x" * 40_000, 431), (b"GET /ws HTTP/1.1 " * 2_000, 431)],
+    ids=["target", "method", "blanks"],
+)
+def test_a_line_without_end_is_too_large(node, line, status):
+    before = node.metrics().total("skein_handshakes_total", result="too_large")
     with node.wire() as wire:
-        wire.send_whatever_happens(b"GET /ws?" + b"x" * 40_000)
-        assert wire.response().status == 431
+        wire.send_whatever_happens(line)
+        assert wire.response().status == status
+    until(
+        lambda: node.metrics().total("skein_handshakes_total", result="too_large") == before + 1,
+        what="the refusal in the metrics",
+    )
+
+
+@pytest.mark.parametrize(
+    "target", ["/%77s", "/%57%53", "http://{host}/ws", "HTTP://x/%77s", "/ws?a=%C3%A9&b=%0A"]
+)
+def test_other_spellings_of_the_target(node, name, target):
+    response = node.handshake(target.format(host=f"127.0.0.1:{node.port}"), token=token(name()))
+    assert response.status == (404 if "57" in target else 101), response
+
+
+def test_an_absolute_targets_host_is_the_one_that_counts(node, name):
+    """RFC 9112 §3.2.2: the Host field is not looked at then."""
+    for host, origin, status in [
+        ("chat.example:81", "http://chat.example:81", 101),
+        ("chat.example:81", f"http://127.0.0.1:{node.port}", 403),
+        (f"127.0.0.1:{node.port}", f"http://127.0.0.1:{node.port}", 101),
+    ]:
+        headers = [("Origin", origin)]
+        response = node.handshake(f"http://{host}/ws", token=token(name()), headers=headers)
+        assert response.status == status, (host, origin)
+
+
+def test_a_continue_is_not_waited_for(node, name):
+    response = node.handshake(token=token(name()), headers=[("Expect", "100-continue")])
+    assert response.status == 101
+
+
+@pytest.mark.parametrize("how", ["whole", "one byte"])
+def test_tls_on_the_plain_port(node, how):
+    """Closed at once and without an answer, long before the handshake's deadline of 10 s."""
+    before = node.metrics().total("skein_handshakes_total", result="tls")
+    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(506)
+    with node.wire(timeout=8) as wire:
+        wire.send(hello if how == "whole" else hello[:1])
+        assert wire.read_to_end() == b""
+    assert node.metrics().total("skein_handshakes_total", result="tls") == before + 1
+    node.log.until("TLS")
+    assert node.log.text.count("spoke TLS") == 1, "the hint is given once a minute"
+
+
+def test_http_2_is_told_the_version(node):
+    before = node.metrics().total("skein_handshakes_total", result="http_version")
+    with node.wire() as wire:
+        wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))
+        assert wire.response().status == 505
+        wire.expect_end()
+    assert node.metrics().total("skein_handshakes_total", result="http_version") == before + 1
 
 
 def test_large_head_within_the_limit(node, name):
@@ -458,6 +536,15 @@ def test_health_on_the_sockets_port(node):
         response = wire.response()
     assert response.status == 200
     assert isinstance(response.json()["status"], str)
+
+
+def test_health_asked_by_head(node):
+    with node.wire() as wire:
+        wire.send(b"HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = wire.take_until(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"Content-Length: 0\r\n" not in head
+        wire.expect_end()
 
 
 def test_echo_needs_a_token_outside_dev(node, name):

@@ -58,6 +58,7 @@ public final class Server: Sendable {
         guard Set(samples.map(\.path)).count == samples.count else {
             throw ServerError("Two endpoints share one path: \(samples.map(\.path).joined(separator: ", ")).")
         }
+        let proxies = try ProxyTrust(configuration)
         let cores = CPUSet.allowed()
         let shardCount = configuration.shardCount > 0 ? configuration.shardCount : max(1, cores.count)
         guard shardCount <= 128 else { throw ServerError("At most 128 shards; asked for \(shardCount).") }
@@ -72,8 +73,9 @@ public final class Server: Sendable {
         routerMetrics = Shared(RouterMetrics())
         let health = HealthSource()
         shared = ServerShared(
-            configuration, nodeID: nodeID, shardCount: shardCount, authenticator: authenticator,
-            host: host, tls: try configuration.tls.map { tls throws(ServerError) in try TLSService(tls) },
+            configuration, proxies: proxies, nodeID: nodeID, shardCount: shardCount,
+            authenticator: authenticator, host: host,
+            tls: try configuration.tls.map { tls throws(ServerError) in try TLSService(tls) },
             log: log, health: { health.text() })
         health.server = { [weak self] in self?.healthText() ?? "{}" }
     }

@@ -53,6 +53,14 @@ public struct CompressionConfiguration: Sendable, Equatable {
     public init() {}
 }
 
+/// The header in which trusted proxies say whom they speak for. The other one is never believed: a
+/// proxy passes it on as the client wrote it.
+public enum ForwardedHeaderChoice: String, Sendable, CaseIterable {
+    case xForwardedFor = "x-forwarded-for"
+    /// RFC 7239.
+    case forwarded
+}
+
 public struct ServerConfiguration: Sendable {
     /// `host:port`; port 0 takes a free one.
     public var listen = "0.0.0.0:8080"
@@ -66,6 +74,13 @@ public struct ServerConfiguration: Sendable {
     public var compression = CompressionConfiguration()
     /// Origins that browsers may come from besides the server's own host; `*` stands for all.
     public var allowedOrigins: [String] = []
+    /// Addresses and CIDRs of load balancers that begin each connection with a PROXY header, version 1
+    /// or 2. From them it is required, from anybody else refused.
+    public var proxyProtocol: [String] = []
+    /// Addresses and CIDRs of proxies whose ``forwardedHeader`` is believed. The client is the last
+    /// address in it that is none of them.
+    public var trustedProxies: [String] = []
+    public var forwardedHeader = ForwardedHeaderChoice.xForwardedFor
     /// A handshake also needs `session:{userID}` in Redis.
     public var sessionRequired = false
     /// Where to answer every message with itself, for conformance suites; `nil`: nowhere.

@@ -3,7 +3,11 @@
 
 /// Why something that was accepted, or offered, went nowhere.
 enum DropReason: Int, CaseIterable {
-    case slowConsumer, rateLimited, overload, staleCompletion, connectionGone, noDescriptors, memory
+    case slowConsumer, rateLimited, overload, staleCompletion, connectionGone, noDescriptors
+    /// A trusted proxy's word on whom it speaks for: the proxy's own address stood.
+    case malformedForward
+    /// Connections held too much; these were reset.
+    case memory
 
     var name: String {
         switch self {
@@ -14,6 +18,7 @@ enum DropReason: Int, CaseIterable {
         case .connectionGone: "connection_gone"
         case .noDescriptors: "no_descriptors"
         case .memory: "memory"
+        case .malformedForward: "malformed_forward"
         }
     }
 }
@@ -21,7 +26,7 @@ enum DropReason: Int, CaseIterable {
 enum HandshakeResult: Int, CaseIterable {
     case accepted, malformed, notFound, notWebSocket, tooLarge, timeout, gone, unauthorized
     case forbiddenOrigin, noSession, tooManyUser, tooManyAddress, tooManyNode, rateLimited
-    case overload, unavailable, health, memory, tls
+    case overload, unavailable, health, memory, tls, tlsFailed, plainHTTP, httpVersion, proxyHeader
 
     var name: String {
         switch self {
@@ -44,6 +49,10 @@ enum HandshakeResult: Int, CaseIterable {
         case .health: "health"
         case .tls: "tls"
         case .memory: "memory"
+        case .tlsFailed: "tls_failed"
+        case .plainHTTP: "plain_http"
+        case .httpVersion: "http_version"
+        case .proxyHeader: "proxy_header"
         }
     }
 }

@@ -11,6 +11,9 @@ final class ServerShared: Sendable {
     let shardCount: Int
     let sessionRequired: Bool
     let allowedOrigins: [String]
+    let proxies: ProxyTrust
+    let tlsHints = LogPace()
+    let proxyHints = LogPace()
     let shardInboxes: [Inbox]
     let routerInbox: Inbox
     let addresses: AddressTable
@@ -26,7 +29,7 @@ final class ServerShared: Sendable {
     var routerIndex: Int { shardCount }
 
     init(
-        _ configuration: ServerConfiguration, nodeID: String, shardCount: Int,
+        _ configuration: ServerConfiguration, proxies: ProxyTrust, nodeID: String, shardCount: Int,
         authenticator: any Authenticator, host: any Host,
         tls: TLSService?, log: @escaping @Sendable (LogEvent) -> Void,
         health: @escaping @Sendable () -> String
@@ -38,6 +41,7 @@ final class ServerShared: Sendable {
         self.shardCount = shardCount
         sessionRequired = configuration.sessionRequired
         allowedOrigins = configuration.allowedOrigins
+        self.proxies = proxies
         let postsMax = configuration.limits.postsMax
         shardInboxes = (0..<shardCount).map { _ in Inbox(postsMax: postsMax) }
         routerInbox = Inbox(postsMax: postsMax)

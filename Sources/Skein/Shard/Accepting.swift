@@ -64,21 +64,29 @@ extension ShardCore {
             refuse(slot, status: 503, result: .tooManyNode, retryAfterSeconds: 5)
             return
         }
-        switch shared.addresses.came(
-            address, now: state.now, max: limits.connectionsPerAddressMax,
+        // A proxy's connections are its clients': they are counted when it has said whose they are.
+        guard shared.proxies.mayForward(address) || countAddress(slot) else { return }
+        receiveOnce(slot)
+    }
+
+    /// Counts a connection by its client's address.
+    /// - Returns: false when it was refused: there are too many, or they come too fast.
+    func countAddress(_ slot: UInt32) -> Bool {
+        let limits = state.limits
+        switch state.shared.addresses.came(
+            state.connections[slot].address, now: state.now, max: limits.connectionsPerAddressMax,
             rate: limits.handshakeRate, burst: limits.handshakeBurst)
         {
         case .admitted:
             state.connections[slot].flags.insert(.counted)
+            return true
         case .tooMany:
             refuse(slot, status: 429, result: .tooManyAddress, retryAfterSeconds: 5)
-            return
         case .tooFast:
             state.connections[slot].flags.insert(.counted)
             refuse(slot, status: 429, result: .rateLimited, retryAfterSeconds: 1)
-            return
         }
-        receiveOnce(slot)
+        return false
     }
 
     private func acceptFailed(_ error: Int32) {

@@ -7,17 +7,63 @@ internal import SkeinWire
 
 extension ShardCore {
     func receiveOnce(_ slot: UInt32) {
+        // Of the pieces of one unsealed receive, each may ask for more.
+        guard !state.connections[slot].flags.contains(.receiving) else { return }
         state.connections[slot].flags.insert(.receiving)
         state.pending.append(
             Submission(
                 .receive, fd: state.connections[slot].fd, token: token(slot, ShardOperation.receive)))
     }
 
-    /// Bytes of a request head, or behind it.
-    func handshakeReceived(_ slot: UInt32, _ bytes: Bytes) {
+    /// Bytes as they come from the socket. They pass three stations, each of which takes what is its
+    /// own and hands on the rest: a proxy's header, TLS, the request head.
+    @unsafe
+    func handshakeReceived(_ slot: UInt32, _ base: UnsafeMutablePointer<UInt8>, _ count: Int) {
         if !state.connections[slot].handshake.exists {
-            state.connections[slot].handshake = OwnedPointer(HandshakeState())
+            let isProxy = state.shared.proxies.opensWithProxyHeader(state.connections[slot].address)
+            state.connections[slot].handshake = OwnedPointer(HandshakeState(needsProxyHeader: isProxy))
         }
+        if state.connections[slot].handshake.value.needsProxyHeader {
+            proxyHeaderReceived(slot, unsafe Bytes(base, count: count))
+        } else if speaksTLS {
+            unsafe unseal(slot, base, count)
+        } else {
+            headReceived(slot, unsafe Bytes(base, count: count))
+        }
+    }
+
+    private func proxyHeaderReceived(_ slot: UInt32, _ bytes: Bytes) {
+        let handshake = state.connections[slot].handshake
+        handshake.value.proxyHeader.append(bytes)
+        account(slot)
+        let decoded: ProxyHeader?
+        do throws(ProxyError) {
+            decoded = unsafe try ProxyHeader.decode(handshake.value.proxyHeader.bytes.buffer.span)
+        } catch {
+            refuse(slot, HandshakeError.proxyHeaderMalformed)
+            return
+        }
+        guard let header = decoded else {
+            receiveOnce(slot)
+            return
+        }
+        handshake.value.needsProxyHeader = false
+        if let source = header.source { state.connections[slot].address = PeerAddress(source) }
+        let isForwarder = state.shared.proxies.forwards(state.connections[slot].address)
+        guard isForwarder || countAddress(slot) else { return }
+        // Out of the handshake, which may end while they are read.
+        var received = ByteBlock()
+        swap(&received, &handshake.value.proxyHeader)
+        received.removeFirst(header.headerBytes)
+        guard received.count > 0 else {
+            receiveOnce(slot)
+            return
+        }
+        unsafe received.withBuffer { unsafe handshakeReceived(slot, $0.baseAddress!, $0.count) }
+    }
+
+    /// Bytes of a request head, or behind it.
+    func headReceived(_ slot: UInt32, _ bytes: Bytes) {
         let handshake = state.connections[slot].handshake
         handshake.value.bytes.append(bytes)
         account(slot)
@@ -35,16 +81,30 @@ extension ShardCore {
             return
         }
         handshake.value.request = request
-        route(slot, request, handshake.value.bytes.bytes)
+        let head = handshake.value.bytes.bytes
+        if !state.connections[slot].flags.contains(.counted) {
+            believe(slot, request, head)
+            guard countAddress(slot) else { return }
+        }
+        route(slot, request, head)
+    }
+
+    /// Takes a trusted proxy's word on whose request this is.
+    private func believe(_ slot: UInt32, _ request: UpgradeRequest, _ head: Bytes) {
+        switch state.shared.proxies.client(of: request, head) {
+        case .none: break
+        case .malformed: metrics.count(.malformedForward)
+        case .address(let client): state.connections[slot].address = PeerAddress(client)
+        }
     }
 
     private func route(_ slot: UInt32, _ request: UpgradeRequest, _ bytes: Bytes) {
         let path = bytes.slice(request.path)
-        if path.equals("/health") && request.isGet && !request.isUpgrade {
+        if path.equals("/health") && (request.isGet || request.isHead) && !request.isUpgrade {
             answerHealth(slot)
             return
         }
-        guard let dialect = state.paths.firstIndex(where: { path.equals($0) }) else {
+        guard let dialect = dialect(at: path) else {
             refuse(slot, status: 404, result: .notFound)
             return
         }
@@ -69,6 +129,18 @@ extension ShardCore {
         guard state.shared.authenticate(token, for: reference(slot)) else {
             refuse(slot, status: 503, result: .overload, retryAfterSeconds: 1)
             return
+        }
+    }
+
+    /// Which dialect speaks at `path`, which a client may have percent-encoded.
+    private func dialect(at path: Bytes) -> Int? {
+        if let place = state.paths.firstIndex(where: { path.equals($0) }) { return place }
+        guard unsafe path.buffer.contains(UInt8(ascii: "%")) else { return nil }
+        return ByteWriter.withTemporary(capacity: path.count) { writer in
+            guard unsafe PercentEncoding.decodePath(path.buffer.span, into: &writer) else { return nil }
+            return writer.withWritten { decoded in
+                state.paths.firstIndex { unsafe decoded.withUnsafeBufferPointer($0.utf8.elementsEqual) }
+            }
         }
     }
 
@@ -147,13 +219,52 @@ extension ShardCore {
     /// Answers with an HTTP error and ends the connection.
     func refuse(_ slot: UInt32, _ error: HandshakeError) {
         let result: HandshakeResult =
-            switch error.status {
-            case 431: .tooLarge
-            case 405, 426: .notWebSocket
-            default: .malformed
+            switch error {
+            case .tlsHello: .tls
+            case .proxyHeaderUnexpected, .proxyHeaderMalformed: .proxyHeader
+            default:
+                switch error.status {
+                case 414, 431: .tooLarge
+                case 405, 426: .notWebSocket
+                case 505: .httpVersion
+                default: .malformed
+                }
             }
         metrics.count(result)
-        respond(slot) { writer in HandshakeResponse.write(error, into: &writer) }
+        hint(slot, error)
+        if error == .tlsHello {
+            drop(slot, code: 0)
+            return
+        }
+        let toHead = isHead(slot)
+        respond(slot) { writer in HandshakeResponse.write(error, toHead: toHead, into: &writer) }
+    }
+
+    /// What an operator has to put right, once in a while.
+    private func hint(_ slot: UInt32, _ error: HandshakeError) {
+        let message: String
+        switch error {
+        case .tlsHello:
+            guard state.shared.tlsHints.isDue(state.now) else { return }
+            message = """
+                a client spoke TLS to the plain sockets listener; set WS_TLS_CERTIFICATE, or give it ws://.
+                """
+        case .proxyHeaderUnexpected:
+            guard state.shared.proxyHints.isDue(state.now) else { return }
+            message = """
+                a PROXY header came from a peer outside WS_PROXY_PROTOCOL and was refused; \
+                add its address there if it is your load balancer.
+                """
+        case .proxyHeaderMalformed:
+            guard state.shared.proxyHints.isDue(state.now) else { return }
+            message = """
+                a peer inside WS_PROXY_PROTOCOL sent no proper PROXY header and was refused; \
+                have it send one, or take its address out.
+                """
+        default:
+            return
+        }
+        log(.warning, message, [("peer", state.connections[slot].address.host)])
     }
 
     func refuse(
@@ -169,20 +280,29 @@ extension ShardCore {
             case 429: "{\"error\":\"Too many connections\"}"
             default: "{\"error\":\"Service unavailable\"}"
             }
-        respond(slot, isPlain: result == .tls) { writer in
+        let toHead = isHead(slot)
+        respond(slot, isPlain: result == .plainHTTP) { writer in
             unsafe HandshakeResponse.write(
                 status: status, body: Bytes(body).buffer.span, retryAfterSeconds: retryAfterSeconds,
-                into: &writer)
+                toHead: toHead, into: &writer)
         }
+    }
+
+    /// Whether the answer must not have a body.
+    private func isHead(_ slot: UInt32) -> Bool {
+        let handshake = state.connections[slot].handshake
+        return handshake.exists && handshake.value.request?.isHead == true
     }
 
     private func answerHealth(_ slot: UInt32) {
         metrics.count(.health)
         let text = state.shared.healthText()
+        let toHead = isHead(slot)
         respond(slot, room: 1_024 + text.utf8.count) { writer in
             var text = text
             text.withUTF8 { body in
-                unsafe HandshakeResponse.write(status: 200, body: body.span, into: &writer)
+                unsafe HandshakeResponse.write(
+                    status: 200, body: body.span, toHead: toHead, into: &writer)
             }
         }
     }

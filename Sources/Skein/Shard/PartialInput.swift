@@ -88,6 +88,10 @@ struct ByteBlock: ~Copyable {
 
 /// A handshake between its first byte and its answer.
 struct HandshakeState: ~Copyable {
+    /// The PROXY header where one has to come first, and whatever came with it.
+    var proxyHeader = ByteBlock()
+    /// Not read yet; what comes belongs to it first.
+    var needsProxyHeader: Bool
     /// The request head, and whatever the client sent behind it.
     var bytes = ByteBlock()
     /// Ciphertext that waits for its turn's share of TLS handshakes.
@@ -97,5 +101,9 @@ struct HandshakeState: ~Copyable {
     /// The name in a verified token, for dialects that show it.
     var username = OwnedText.none
 
-    var bytesHeld: Int { MemoryLayout<HandshakeState>.stride + bytes.capacity + sealed.capacity }
+    init(needsProxyHeader: Bool = false) { self.needsProxyHeader = needsProxyHeader }
+
+    var bytesHeld: Int {
+        MemoryLayout<HandshakeState>.stride + proxyHeader.capacity + bytes.capacity + sealed.capacity
+    }
 }

@@ -29,7 +29,9 @@ extension ShardCore {
             metrics.bytesReceived.add(UInt64(count))
             unsafe record.pointee.lastHeard = state.now
             let base = unsafe state.buffers.bytes(of: completion.buffer)
-            if speaksTLS && (unsafe record.pointee.state.readsOn) {
+            if unsafe record.pointee.state == .handshaking {
+                unsafe handshakeReceived(slot, base, count)
+            } else if speaksTLS && (unsafe record.pointee.state.readsOn) {
                 unsafe unseal(slot, base, count)
             } else {
                 unsafe take(slot, base, count)
@@ -51,7 +53,7 @@ extension ShardCore {
         case .open, .closing:
             unsafe consume(slot, base, count)
             if unsafe record.pointee.input.exists || record.pointee.bytesHeld > 0 { account(slot) }
-        case .handshaking: handshakeReceived(slot, unsafe Bytes(base, count: count))
+        case .handshaking: headReceived(slot, unsafe Bytes(base, count: count))
         case .authenticating, .joining:
             // Unsealed with what came before it: kept with that, until the connection is open.
             unsafe record.pointee.handshake.value.bytes.append(unsafe Bytes(base, count: count))

@@ -90,9 +90,6 @@ extension ShardCore {
 
     /// A turn does few handshakes, so that a storm of them does not stop those who are in.
     private func postpone(_ slot: UInt32, _ bytes: Bytes) {
-        if !state.connections[slot].handshake.exists {
-            state.connections[slot].handshake = OwnedPointer(HandshakeState())
-        }
         state.connections[slot].handshake.value.sealed.append(bytes)
         account(slot)
         state.postponed.append(slot)
@@ -117,10 +114,10 @@ extension ShardCore {
         if was == .handshaking {
             if failure.kind == .plainHTTP {
                 freeSession(slot)
-                refuse(slot, status: 400, result: .tls)
+                refuse(slot, status: 400, result: .plainHTTP)
                 return
             }
-            metrics.count(.tls)
+            metrics.count(.tlsFailed)
             metrics.handshaking.subtract()
         }
         leaveUser(slot)

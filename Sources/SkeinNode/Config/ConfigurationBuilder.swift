@@ -113,6 +113,7 @@ private extension ConfigurationBuilder {
         server.limits = makeLimits()
         server.compression = makeCompression()
         server.allowedOrigins = makeOrigins()
+        setProxies(of: &server)
         server.backplane = makeBackplane()
         server.sessionRequired = values.text("AUTH_SESSION") == "required"
         if server.sessionRequired, server.backplane == .memory {
@@ -230,6 +231,21 @@ private extension ConfigurationBuilder {
             }
         }
         return origins
+    }
+
+    mutating func setProxies(of server: inout ServerConfiguration) {
+        server.proxyProtocol = makeRanges("WS_PROXY_PROTOCOL")
+        server.trustedProxies =
+            makeRanges("WS_TRUSTED_PROXIES") + makeRanges("TRUSTED_PROXIES")
+        server.forwardedHeader =
+            values.text("WS_FORWARDED_HEADER").flatMap(ForwardedHeaderChoice.init)
+            ?? server.forwardedHeader
+    }
+
+    mutating func makeRanges(_ key: String) -> [String] {
+        let texts = values.list(key)
+        problems += ProxyRanges.problems(in: texts, of: key, values.origin(key))
+        return texts
     }
 
     mutating func makeLimits() -> Limits {

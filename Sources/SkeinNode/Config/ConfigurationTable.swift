@@ -5,7 +5,8 @@ internal import Skein
 
 package enum ConfigurationTable {
     package static let keys: [ConfigurationKey] =
-        listeners + browsers + limits + timers + tls + compression + redis + authentication + drain + machinery + logs
+        listeners + browsers + proxies + limits + timers + tls + compression + redis + authentication
+        + drain + machinery + logs
         + later
 
     package static let names: [String] = keys.map(\.name)
@@ -46,6 +47,22 @@ package enum ConfigurationTable {
             "CORS_ALLOWED_ORIGINS", .list, default: nil, "Added to WS_ALLOWED_ORIGINS."),
         ConfigurationKey(
             "WEBSOCKET_CORS_ORIGINS", .list, default: nil, "Added to WS_ALLOWED_ORIGINS."),
+    ]
+
+    private static let proxies: [ConfigurationKey] = [
+        ConfigurationKey(
+            "WS_PROXY_PROTOCOL", .list, default: nil,
+            "CIDRs of load balancers that begin each connection with a PROXY header (version 1 or "
+                + "2): required from them, refused from all others."),
+        ConfigurationKey(
+            "WS_TRUSTED_PROXIES", .list, default: nil,
+            "CIDRs of proxies whose WS_FORWARDED_HEADER is believed; the limits of an address are "
+                + "then the client's."),
+        ConfigurationKey("TRUSTED_PROXIES", .list, default: nil, "Added to WS_TRUSTED_PROXIES."),
+        ConfigurationKey(
+            "WS_FORWARDED_HEADER", .choice(["x-forwarded-for", "forwarded"]),
+            default: "x-forwarded-for",
+            "Which header trusted proxies write; the other one is never believed."),
     ]
 
     private static let limits: [ConfigurationKey] = [
@@ -291,12 +308,6 @@ package enum ConfigurationTable {
             "PUSH_WEBHOOK_URL", .url, default: nil,
             idle: "the push hook is not in this release: nothing is posted there",
             "Where messages to offline users go."),
-        ConfigurationKey(
-            "TRUSTED_PROXIES", .list, default: nil,
-            idle: "it is not in this release: X-Forwarded-For is not believed, and behind a proxy "
-                + "all clients count as one address for WS_MAX_CONNECTIONS_PER_IP and "
-                + "WS_HANDSHAKE_RATE, so set these to 0 there",
-            "CIDRs whose X-Forwarded-For counts."),
         ConfigurationKey(
             "JWT_PUBLIC_KEY_FILE", .text, default: nil,
             idle: "only HS256 with JWT_SECRET is in this release: other tokens are refused",

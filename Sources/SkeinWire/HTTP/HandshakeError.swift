@@ -2,9 +2,17 @@
 // and one sentence for the person at the other end.
 
 package enum HandshakeError: Error, Equatable, Sendable, CaseIterable {
+    /// A TLS hello on a port without TLS. Not answered: its sender could not read it.
+    case tlsHello
+    /// From a peer that is none of our proxies.
+    case proxyHeaderUnexpected
+    /// From one of our proxies, which has to send one.
+    case proxyHeaderMalformed
     case headTooLarge
+    case targetTooLong
     case tooManyHeaders
     case requestLineMalformed
+    case targetMalformed
     case versionNotSupported
     case bareLineFeed
     case bareCarriageReturn
@@ -17,6 +25,7 @@ package enum HandshakeError: Error, Equatable, Sendable, CaseIterable {
     case contentLengthMalformed
     case contentLengthWithTransferEncoding
     case bodyNotAllowed
+    case expectationFailed
     case methodNotAllowed
     case notAnUpgrade
     case webSocketVersionMissing
@@ -27,10 +36,13 @@ package enum HandshakeError: Error, Equatable, Sendable, CaseIterable {
     package var status: Int {
         switch self {
         case .headTooLarge, .tooManyHeaders: 431
+        case .targetTooLong: 414
+        case .expectationFailed: 417
         case .versionNotSupported: 505
         case .methodNotAllowed: 405
         case .notAnUpgrade, .webSocketVersionMissing, .webSocketVersionNotSupported: 426
-        case .requestLineMalformed, .bareLineFeed, .bareCarriageReturn, .controlCharacter,
+        case .tlsHello, .proxyHeaderUnexpected, .proxyHeaderMalformed, .requestLineMalformed,
+            .targetMalformed, .bareLineFeed, .bareCarriageReturn, .controlCharacter,
             .headerMalformed, .foldedHeader, .headerRepeated, .hostMissing, .hostMalformed,
             .contentLengthMalformed, .contentLengthWithTransferEncoding, .bodyNotAllowed,
             .keyMissing, .keyMalformed:
@@ -40,9 +52,14 @@ package enum HandshakeError: Error, Equatable, Sendable, CaseIterable {
 
     package var reason: StaticString {
         switch self {
+        case .tlsHello: "TLS is not spoken on this port."
+        case .proxyHeaderUnexpected: "A PROXY header is not expected from this address."
+        case .proxyHeaderMalformed: "A PROXY header is expected from this address, and this is none."
         case .headTooLarge: "The request head is too large."
         case .tooManyHeaders: "The request has too many header fields."
+        case .targetTooLong: "The request target is too long."
         case .requestLineMalformed: "The request line is malformed."
+        case .targetMalformed: "The request target is malformed."
         case .versionNotSupported: "Only HTTP/1.1 is spoken here."
         case .bareLineFeed: "A line feed stands without its carriage return."
         case .bareCarriageReturn: "A carriage return stands without its line feed."
@@ -56,6 +73,7 @@ package enum HandshakeError: Error, Equatable, Sendable, CaseIterable {
         case .contentLengthWithTransferEncoding:
             "Content-Length and Transfer-Encoding must not appear together."
         case .bodyNotAllowed: "A WebSocket handshake has no body."
+        case .expectationFailed: "No expectation but 100-continue can be met."
         case .methodNotAllowed: "A WebSocket handshake is a GET request."
         case .notAnUpgrade: "This is a WebSocket endpoint: Upgrade and Connection must say so."
         case .webSocketVersionMissing: "Sec-WebSocket-Version is missing."

@@ -32,9 +32,10 @@ package enum HandshakeResponse {
         writer.append("\r\n\r\n")
     }
 
-    /// Appends a whole response with a JSON `body`; the connection closes after it.
+    /// Appends a whole response with a JSON `body`; the connection closes after it. To HEAD the body
+    /// is announced and not sent.
     package static func write(
-        status: Int, body: Span<UInt8>, retryAfterSeconds: Int? = nil,
+        status: Int, body: Span<UInt8>, retryAfterSeconds: Int? = nil, toHead: Bool = false,
         into writer: inout ByteWriter
     ) {
         writer.append("HTTP/1.1 ")
@@ -56,17 +57,19 @@ package enum HandshakeResponse {
             writer.appendDecimal(max(0, retryAfterSeconds))
         }
         writer.append("\r\n\r\n")
-        writer.append(body)
+        if !toHead { writer.append(body) }
     }
 
     /// Appends the response to `error`, its sentence as JSON.
-    package static func write(_ error: HandshakeError, into writer: inout ByteWriter) {
+    package static func write(
+        _ error: HandshakeError, toHead: Bool = false, into writer: inout ByteWriter
+    ) {
         ByteWriter.withTemporary(capacity: 128) { body in
             body.append("{\"error\":\"")
             // Our own sentences: nothing in them needs escaping.
             body.append(error.reason)
             body.append("\"}")
-            body.withWritten { write(status: error.status, body: $0, into: &writer) }
+            body.withWritten { write(status: error.status, body: $0, toHead: toHead, into: &writer) }
         }
     }
 
@@ -79,6 +82,8 @@ package enum HandshakeResponse {
         case 404: "Not Found"
         case 405: "Method Not Allowed"
         case 408: "Request Timeout"
+        case 414: "URI Too Long"
+        case 417: "Expectation Failed"
         case 426: "Upgrade Required"
         case 429: "Too Many Requests"
         case 431: "Request Header Fields Too Large"

@@ -14,7 +14,10 @@ enum HeadReader {
         let end = min(bytes.count, headBytesMax)
         guard end > 0 else { return nil }
         // Lets go of port scanners and TLS hellos at their first byte.
-        guard isTokenCharacter(bytes[0]) else { throw .requestLineMalformed }
+        guard isTokenCharacter(bytes[0]) else {
+            guard try isPerhapsProxyHeader(bytes) else { throw .requestLineMalformed }
+            return nil
+        }
         var i = max(0, min(scanned, end))
         while i < end {
             i = skipPrintable(in: bytes, from: i, to: end)
@@ -39,8 +42,27 @@ enum HeadReader {
             }
         }
         scanned = i
-        if end == headBytesMax { throw .headTooLarge }
+        if end == headBytesMax { throw tooLarge(bytes.extracting(0..<end)) }
         return nil
+    }
+
+    /// Of bytes that begin no line of HTTP, says what they are instead where that is known.
+    /// - Returns: whether they are still too few to tell.
+    private static func isPerhapsProxyHeader(_ bytes: Span<UInt8>) throws(HandshakeError) -> Bool {
+        if bytes[0] == 0x16 { throw .tlsHello }
+        guard let isProxyHeader = ProxyHeader.isBinarySignature(bytes) else { return true }
+        if isProxyHeader { throw .proxyHeaderUnexpected }
+        return false
+    }
+
+    /// A head that is not even past its target has that for its fault.
+    private static func tooLarge(_ head: Span<UInt8>) -> HandshakeError {
+        var blanks = 0
+        for i in 0..<head.count {
+            if head[i] == carriageReturn || blanks == 2 { return .headTooLarge }
+            if head[i] == 0x20 { blanks += 1 }
+        }
+        return blanks == 1 ? .targetTooLong : .headTooLarge
     }
 
     /// The first control character from `start` on, or `end`.

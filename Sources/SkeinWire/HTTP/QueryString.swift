@@ -25,20 +25,6 @@ package enum QueryString {
     /// Appends `raw` with percent-encoding and `+` undone: at most as many bytes as it has.
     /// False, with part of it written, when a percent sign is not followed by two digits.
     package static func decode(_ raw: Span<UInt8>, into writer: inout ByteWriter) -> Bool {
-        var i = 0
-        while i < raw.count {
-            let byte = raw[i]
-            if byte == 0x25 {
-                guard i + 2 < raw.count,
-                    let high = raw[i + 1].hexValue, let low = raw[i + 2].hexValue
-                else { return false }
-                writer.append(high << 4 | low)
-                i += 3
-            } else {
-                writer.append(byte == 0x2B ? 0x20 : byte)
-                i += 1
-            }
-        }
-        return true
+        PercentEncoding.decode(raw, plusIsBlank: true, into: &writer)
     }
 }

@@ -6,9 +6,10 @@ package struct UpgradeRequest: Equatable, Sendable {
     /// What was read of the head; pipelined frames begin here.
     package var headBytes = 0
     package var method = ByteRange.empty
-    /// As sent, not percent-decoded, from its slash to the question mark.
+    /// As sent, not percent-decoded, from its slash to the question mark; empty in `http://host`.
     package var path = ByteRange.empty
     package var query: ByteRange?
+    /// Of the target where that is absolute, else of the Host field (RFC 9112 §3.2.2).
     package var host = ByteRange.empty
     package var origin: ByteRange?
     package var authorization: ByteRange?
@@ -19,9 +20,12 @@ package struct UpgradeRequest: Equatable, Sendable {
     package var moreProtocols: ByteRange?
     package var extensions: ByteRange?
     package var userAgent: ByteRange?
-    /// The last line when there are several: the one nearest to us, so the one to trust.
-    package var forwardedFor: ByteRange?
+    /// From the first line of X-Forwarded-For to the last; see ``ForwardedClient``.
+    package var forwardedForLines: ByteRange?
+    /// The same of Forwarded (RFC 7239).
+    package var forwardedLines: ByteRange?
     package var isGet = false
+    package var isHead = false
     /// Content-Length above 0, or any Transfer-Encoding.
     package var hasBody = false
 
@@ -29,7 +33,9 @@ package struct UpgradeRequest: Equatable, Sendable {
     var connectionUpgrades = false
     var keyIsValid = false
     var version: Version = .missing
+    var authority: ByteRange?
     var hasHost = false
+    var expectsOther = false
     var hasContentLength = false
     var hasTransferEncoding = false
 
@@ -60,6 +66,7 @@ package struct UpgradeRequest: Equatable, Sendable {
             try request.take(header.name, header.value, of: bytes)
         }
         guard request.hasHost else { throw .hostMissing }
+        if let authority = request.authority { request.host = authority }
         guard !(request.hasContentLength && request.hasTransferEncoding) else {
             throw .contentLengthWithTransferEncoding
         }
@@ -70,6 +77,8 @@ package struct UpgradeRequest: Equatable, Sendable {
     package func requireWebSocket() throws(HandshakeError) {
         guard isGet else { throw .methodNotAllowed }
         guard !hasBody else { throw .bodyNotAllowed }
+        // 100-continue asks about a body, and there is none: it is passed over (RFC 9110 §10.1.1).
+        guard !expectsOther else { throw .expectationFailed }
         guard isUpgrade else { throw .notAnUpgrade }
         switch version {
         case .missing: throw .webSocketVersionMissing
@@ -90,26 +99,20 @@ extension UpgradeRequest {
         guard i < end && bytes[i] == 0x20 else { throw .requestLineMalformed }
         method = ByteRange(0, i)
         isGet = bytes.extracting(0..<i).equals("GET")
+        isHead = bytes.extracting(0..<i).equals("HEAD")
+        guard !bytes.extracting(0..<i).equals("PROXY") else { throw .proxyHeaderUnexpected }
 
-        let target = i + 1
-        i = target
-        var question: Int?
-        while i < end && bytes[i] != 0x20 {
-            // Visible ASCII and no fragment: all that origin-form knows.
-            guard bytes[i] > 0x20 && bytes[i] < 0x7F && bytes[i] != 0x23 else {
-                throw .requestLineMalformed
-            }
-            if bytes[i] == 0x3F && question == nil { question = i }
-            i += 1
-        }
+        let start = i + 1
+        i = start
+        while i < end && bytes[i] != 0x20 { i += 1 }
         let version = bytes.extracting(min(i + 1, end)..<end)
         guard version.count > 5 && version.extracting(0..<5).equals("HTTP/") else {
             throw .requestLineMalformed
         }
         guard version.equals("HTTP/1.1") else { throw .versionNotSupported }
-        guard i > target && bytes[target] == 0x2F else { throw .requestLineMalformed }
-        path = ByteRange(target, question ?? i)
-        if let question { query = ByteRange(question + 1, i) }
+        let target = try RequestTarget.read(
+            bytes, ByteRange(start, i), method: bytes.extracting(method.range))
+        (authority, path, query) = (target.authority, target.path, target.query)
         return end + 2
     }
 
@@ -125,8 +128,12 @@ extension UpgradeRequest {
             try takeHost(value, text)
         case 6 where field.equalsIgnoringCase("origin"):
             try Self.once(&origin, value)
+        case 6 where field.equalsIgnoringCase("expect"):
+            if !text.equalsIgnoringCase("100-continue") { expectsOther = true }
         case 7 where field.equalsIgnoringCase("upgrade"):
             if HeadReader.list(text, contains: "websocket") { upgradesToWebSocket = true }
+        case 9 where field.equalsIgnoringCase("forwarded"):
+            Self.extend(&forwardedLines, from: name, to: value)
         case 10 where field.equalsIgnoringCase("connection"):
             if HeadReader.list(text, contains: "upgrade") { connectionUpgrades = true }
         case 10 where field.equalsIgnoringCase("user-agent"):
@@ -138,7 +145,7 @@ extension UpgradeRequest {
             hasContentLength = true
             if try HeadReader.contentLength(text) > 0 { hasBody = true }
         case 15 where field.equalsIgnoringCase("x-forwarded-for"):
-            forwardedFor = value
+            Self.extend(&forwardedForLines, from: name, to: value)
         case 17 where field.equalsIgnoringCase("sec-websocket-key"):
             try Self.once(&key, value)
             keyIsValid = WebSocketKey.isValid(text)
@@ -161,16 +168,14 @@ extension UpgradeRequest {
         _ value: ByteRange, _ text: Span<UInt8>
     ) throws(HandshakeError) {
         guard !value.isEmpty else { throw .hostMissing }
-        for i in 0..<text.count {
-            switch text[i] {
-            case 0x21, 0x24...0x2B, 0x2D, 0x2E, 0x30...0x3B, 0x3D, 0x41...0x5B, 0x5D, 0x5F,
-                0x61...0x7A, 0x7E:
-                break
-            default: throw .hostMalformed
-            }
-        }
+        guard Authority.isValid(text) else { throw .hostMalformed }
         hasHost = true
         host = value
+    }
+
+    private static func extend(_ lines: inout ByteRange?, from name: ByteRange, to value: ByteRange) {
+        // With the line's end, as of its name: blanks behind the value matter to nobody.
+        lines = ByteRange(lines?.start ?? name.start, value.end)
     }
 
     private static func once(

@@ -189,10 +189,33 @@ private let secret = "0123456789abcdef0123456789abcdef"
         #expect(load([:]).configuration?.server.echoPath == nil)
     }
 
+    @Test func proxiesAreRangesOfAddresses() {
+        let report = load([
+            "WS_PROXY_PROTOCOL": "10.1.0.0/16, fd00::/8", "WS_TRUSTED_PROXIES": "192.0.2.7",
+            "TRUSTED_PROXIES": "198.51.100.0/24", "WS_FORWARDED_HEADER": "Forwarded",
+        ])
+        let server = report.configuration?.server
+        #expect(server?.proxyProtocol == ["10.1.0.0/16", "fd00::/8"])
+        #expect(server?.trustedProxies == ["192.0.2.7", "198.51.100.0/24"])
+        #expect(server?.forwardedHeader == .forwarded)
+        #expect(report.warnings.isEmpty)
+
+        for key in ["WS_PROXY_PROTOCOL", "WS_TRUSTED_PROXIES", "TRUSTED_PROXIES"] {
+            for text in ["10.0.0.0/33", "lb.example", "10.0.0/8", "10.0.0.0/", "::/129"] {
+                let bad = load([key: "10.0.0.1,\(text)"])
+                #expect(bad.configuration == nil)
+                #expect(bad.errors.map(\.key) == [key])
+                #expect(bad.errors.allSatisfy { $0.message.contains("`\(text)`") })
+            }
+            #expect(load([key: "0.0.0.0/0"]).warnings.map(\.key) == [key])
+        }
+        #expect(load(["WS_FORWARDED_HEADER": "x-real-ip"]).errors.map(\.key) == ["WS_FORWARDED_HEADER"])
+    }
+
     @Test func whatIsNotInThisReleaseIsSaid() {
-        let report = load(["TRUSTED_PROXIES": "10.0.0.0/8", "API_LISTEN": "0.0.0.0:8081"])
+        let report = load(["PUSH_WEBHOOK_URL": "https://push.example", "API_LISTEN": "0.0.0.0:8081"])
         #expect(report.configuration != nil)
-        #expect(report.warnings.map(\.key) == ["API_LISTEN", "TRUSTED_PROXIES"])
+        #expect(report.warnings.map(\.key) == ["API_LISTEN", "PUSH_WEBHOOK_URL"])
         #expect(report.warnings.allSatisfy { $0.message.contains("not in this release") })
         #expect(load(["WS_ENABLE_COMPRESSION": "false"]).warnings.isEmpty)
     }
