@@ -228,7 +228,7 @@ Step = bytes | Request | Leave | Answer | Message | Event | Pong | Pongs | Close
 class Case:
     """`id` is `group/name`. `paths` are the endpoints it holds for, `profile` names the node it needs
     (see `catalogue.PROFILES`). `offer` is the Sec-WebSocket-Extensions of its handshake: None leaves
-    that to the run, `plain` forbids it. A case that is not `opened` does its handshake itself."""
+    that to the run, `plain` forbids one. A case that is not `opened` does its handshake itself."""
 
     id: str
     script: tuple[Step, ...]
@@ -236,6 +236,9 @@ class Case:
     profile: str = "default"
     offer: str | None = None
     plain: bool = False
+    uncut: bool = False
+    """Sent in the pieces it has in every manner: what comes after the server has closed is answered
+    with a reset, in which even the close frame may be lost."""
     opened: bool = True
     agreed: bool | None = None
     """Whether the offer has to be accepted; None leaves it to the server."""

@@ -375,7 +375,7 @@ async def play(case: Case, path: str, target: Target, manner: Manner) -> str | N
     """What is wrong with the server, or None."""
     chance = random.Random(f"{case.id} {manner.name}")
     step = "connecting"
-    peer = Peer(target, manner.cutting, chance)
+    peer = Peer(target, "whole" if case.uncut else manner.cutting, chance)
     transport = None
     try:
         async with asyncio.timeout(SECONDS_MAX):

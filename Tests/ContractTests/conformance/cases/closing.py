@@ -61,12 +61,12 @@ add("masked-with-zeros", close(1000, b"bye", key=bytes(4)), answered(1000))
 
 # Around it
 
-add("text-behind-is-ignored", close(1000) + text(b"late"), answered(1000, clean=False))
-add("ping-behind-is-ignored", close(1001) + ping(b"late"), answered(1001, clean=False))
-add("pong-behind-is-ignored", close(1000) + pong(b"late"), answered(1000, clean=False))
-add("violation-behind-is-ignored", close(1000) + frame(3), answered(1000, clean=False))
-add("noise-behind-is-ignored", close(1000) + b"\xff" * 5000, answered(1000, clean=False))
-add("close-twice", close(1000) + close(1001), answered(1000, clean=False))
+add("text-behind-is-ignored", close(1000) + text(b"late"), answered(1000, clean=False), uncut=True)
+add("ping-behind-is-ignored", close(1001) + ping(b"late"), answered(1001, clean=False), uncut=True)
+add("pong-behind-is-ignored", close(1000) + pong(b"late"), answered(1000, clean=False), uncut=True)
+add("violation-behind-is-ignored", close(1000) + frame(3), answered(1000, clean=False), uncut=True)
+add("noise-behind-is-ignored", close(1000) + b"\xff" * 5000, answered(1000, clean=False), uncut=True)
+add("close-twice", close(1000) + close(1001), answered(1000, clean=False), uncut=True)
 add("close-behind-a-violation", frame(3) + close(1000), closed(1002))
 add("within-a-message", text(b"begun", fin=False) + close(1000), answered(1000))
 add("within-a-long-message", text(b"begun", fin=False) + more(b"x" * 1000) + close(4000),
@@ -87,7 +87,7 @@ echo.add("behind-many-messages", b"".join(text(b"%d" % n) for n in range(150)) +
 echo.add("behind-a-fragmented-message", text(b"a", fin=False) + last(b"b") + close(1000),
     echo_of_text(b"ab"), answered(1000))  # fmt: skip
 echo.add("continuation-behind-is-ignored", text(b"a", fin=False) + close(1000) + last(b"b"),
-    answered(1000, clean=False))  # fmt: skip
+    answered(1000, clean=False), uncut=True)  # fmt: skip
 
 # The stream's end without a close frame
 
@@ -97,6 +97,6 @@ add("left-within-a-header", text(b"x" * 200)[:3], Leave(), Ended())
 add("left-within-a-mask", text(b"hello")[:4], Leave(), Ended())
 add("left-within-a-payload", text(b"hello")[:8], Leave(), Ended())
 add("left-within-a-message", text(b"hello", fin=False), Leave(), Ended())
-add("left-behind-a-close", close(1000), Leave(), answered(1000, clean=False))
+add("left-behind-a-close", close(1000), Leave(), answered(1000, clean=False), uncut=True)
 echo.add("left-behind-a-message", text(b"hello"), echo_of_text(b"hello"), Leave(), Ended())
 group.cases += echo.cases

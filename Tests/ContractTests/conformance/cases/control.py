@@ -122,6 +122,6 @@ echo.add(
     Pong(b"2"),
 )
 add("ping-then-close", ping(b"1") + close(1000), Pong(b"1"), answered(1000))
-add("ping-after-close", close(1000) + ping(b"late"), answered(1000, clean=False))
+add("ping-after-close", close(1000) + ping(b"late"), answered(1000, clean=False), uncut=True)
 add("ping-then-violation", ping(b"1") + frame(3), Pong(b"1"), closed(1002))
 group.cases += echo.cases

@@ -87,6 +87,15 @@ served("subprotocol-bearer-in-two-lines", token=None,
     headers=[("Sec-WebSocket-Protocol", "bearer"), ("Sec-WebSocket-Protocol", "{token}")],
     answer={"sec-websocket-protocol": "bearer"})  # fmt: skip
 
+for name, value in {
+    "empty": "",
+    "two-words": "chat room",
+    "not-a-token": "chat, b@d",
+    "not-ascii": "ch\xe4t",
+    "twice-the-same": "chat, chat",
+}.items():
+    refused(f"subprotocol-malformed-{name}", 400, headers=[("Sec-WebSocket-Protocol", value)])
+
 # Extensions that nobody here knows are not taken; what is no extension list at all is refused
 
 for name, value in {
