@@ -17,6 +17,7 @@ from conformance.catalogue import (
     DEVIATIONS,
     GROUPS,
     MANNERS,
+    NEEDING_COMPRESSION,
     PROFILES,
     SOMETIMES,
     is_deviation,
@@ -61,7 +62,7 @@ def target_of(io, transport, tmp_path_factory):
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("manner", MANNERS, ids=lambda manner: manner.name)
 def test_cases(target_of, manner, group, pytestconfig):
-    if (group == "compression" or manner.offer) and (reason := why_no_compression()):
+    if (group in NEEDING_COMPRESSION or manner.offer) and (reason := why_no_compression()):
         pytest.skip(reason)
     wanted = pytestconfig.getoption("--case")
     found = [case for case in GROUPS[group] if fnmatch.fnmatchcase(case.id, wanted)]
@@ -75,14 +76,18 @@ def test_cases(target_of, manner, group, pytestconfig):
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, id=case.id, marks=pytest.mark.xfail(reason=reason, strict=pattern not in SOMETIMES))
+        pytest.param(
+            case,
+            id=case.id,
+            marks=pytest.mark.xfail(reason=reason, strict=pattern not in SOMETIMES),
+        )
         for pattern, reason in DEVIATIONS.items()
         for case in CASES.values()
         if fnmatch.fnmatchcase(case.id, pattern)
     ],
 )
 def test_known_deviations(target_of, transport, case):
-    if case.id.startswith("compression/") and (reason := why_no_compression()):
+    if case.id.split("/")[0] in NEEDING_COMPRESSION and (reason := why_no_compression()):
         pytest.skip(reason)
     failures = asyncio.run(play_all([case], target_of, MANNERS[0]))
     assert not failures, "\n".join(failures)

@@ -74,7 +74,9 @@ def libwebsockets(tmp_path_factory):
 
 
 def run(command, **how):
-    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, **how)
+    ended = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=60, **how
+    )
     assert ended.returncode == 0, f"status {ended.returncode}: {ended.stdout}{ended.stderr}"
 
 

@@ -11,7 +11,8 @@ from conformance.catalogue import CASES, GROUPS
 
 HERE = Path(__file__).parent
 ROW = re.compile(r"^\| ([\d.]+[^|]*) \| ([^|]+) \| ([^|]+) \|$")
-ROWS = [match.groups() for line in (HERE / "RFC6455.md").read_text().splitlines() if (match := ROW.match(line))]
+LINES = (HERE / "RFC6455.md").read_text().splitlines()
+ROWS = [match.groups() for line in LINES if (match := ROW.match(line))]
 
 
 def test_both_tables_are_read():
@@ -33,5 +34,7 @@ def test_what_holds_a_rule_exists(row):
 
 
 def test_each_group_holds_a_rule():
-    named = {name.split("/")[0] for _, _, held in ROWS for name in re.findall(r"`(\w+/[^`]+)`", held)}
+    named = {
+        name.split("/")[0] for _, _, held in ROWS for name in re.findall(r"`(\w+/[^`]+)`", held)
+    }
     assert named == set(GROUPS)

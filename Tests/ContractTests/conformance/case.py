@@ -221,7 +221,19 @@ def echo_of_binary(payload, **how) -> Message:
     return Message(BINARY, payload, **how)
 
 
-Step = bytes | Request | Leave | Answer | Message | Event | Pong | Pongs | Closed | CloseAnswered | Ended
+Step = (
+    bytes
+    | Request
+    | Leave
+    | Answer
+    | Message
+    | Event
+    | Pong
+    | Pongs
+    | Closed
+    | CloseAnswered
+    | Ended
+)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from .cases import (
     framing,
     handshake,
     limits,
+    negotiation,
     relay,
     utf8,
 )
@@ -26,9 +27,11 @@ GROUPS = {
         handshake,
         limits,
         relay,
+        negotiation,
         compression,
     )
 }
+NEEDING_COMPRESSION = {"negotiation", "compression"}
 CASES = {case.id: case for cases in GROUPS.values() for case in cases}
 
 # Where nodes are known not to hold the RFC, and why: played apart from the rest, on the first tenant.
@@ -36,7 +39,7 @@ CASES = {case.id: case for cases in GROUPS.values() for case in cases}
 DEVIATIONS = {
     "handshake/absolute-form": "an absolute request target is refused with 400",
     "handshake/extension-malformed-*": "a malformed list of extensions is passed over, not refused",
-    "compression/malformed-*": "a malformed list of extensions is passed over, not refused",
+    "negotiation/malformed-*": "a malformed list of extensions is passed over, not refused",
     "handshake/subprotocol-malformed-*": "a malformed list of subprotocols is passed over, not refused",
     "closing/left-behind-a-close": "when the end of the stream is read in the same turn as a close, "
     "that is not always answered",

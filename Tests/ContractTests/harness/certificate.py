@@ -11,7 +11,9 @@ class Certificate:
     def __init__(self, folder, name="certificate"):
         self.certificate = Path(folder) / f"{name}.pem"
         self.key = Path(folder) / f"{name}.key"
-        command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+        command = (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+        )
         command += " -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:localhost"
         subprocess.run(
             [*command.split(), "-keyout", self.key, "-out", self.certificate],

@@ -65,7 +65,9 @@ add("text-behind-is-ignored", close(1000) + text(b"late"), answered(1000, clean=
 add("ping-behind-is-ignored", close(1001) + ping(b"late"), answered(1001, clean=False), uncut=True)
 add("pong-behind-is-ignored", close(1000) + pong(b"late"), answered(1000, clean=False), uncut=True)
 add("violation-behind-is-ignored", close(1000) + frame(3), answered(1000, clean=False), uncut=True)
-add("noise-behind-is-ignored", close(1000) + b"\xff" * 5000, answered(1000, clean=False), uncut=True)
+add(
+    "noise-behind-is-ignored", close(1000) + b"\xff" * 5000, answered(1000, clean=False), uncut=True
+)
 add("close-twice", close(1000) + close(1001), answered(1000, clean=False), uncut=True)
 add("close-behind-a-violation", frame(3) + close(1000), closed(1002))
 add("within-a-message", text(b"begun", fin=False) + close(1000), answered(1000))

@@ -1,6 +1,5 @@
-"""RFC 7692: permessage-deflate, its negotiation and what travels under RSV1."""
+"""RFC 7692 §6 and §7.2: what travels under RSV1, once permessage-deflate is agreed."""
 
-import random
 import zlib
 
 from harness.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
@@ -11,12 +10,10 @@ from ..case import (
     LIMIT,
     RELAY,
     TAIL,
-    Answer,
     Event,
     Group,
     Message,
     Pong,
-    Request,
     answered,
     binary,
     close,
@@ -31,110 +28,24 @@ from ..case import (
     more,
     pieces_of,
     ping,
+    randomness,
     text,
 )
+from .negotiation import OFFER
 
-OFFER = "permessage-deflate; client_max_window_bits"
 group = Group("compression", offer=OFFER, agreed=True)
 add = group.add
 prose = "The quick brown fox jumps over the lazy dog, and then does it all again. " * 40
 
-# Negotiation: each offer that has to be taken also has to work
-
+noise = randomness.randbytes(700)
+far = noise + bytes(3000) + noise + bytes(40_000) + noise
 NO_SERVER, NO_CLIENT = "server_no_context_takeover", "client_no_context_takeover"
-SERVER_BITS, CLIENT_BITS = "server_max_window_bits", "client_max_window_bits"
+CLIENT_BITS = "client_max_window_bits"
 
 
 def deflate(*parameters) -> str:
     return "; ".join(("permessage-deflate", *parameters))
 
-
-TAKEN = {
-    "alone": deflate(),
-    "client-bits": deflate(CLIENT_BITS),
-    "no-server-takeover": deflate(NO_SERVER),
-    "no-client-takeover": deflate(NO_CLIENT),
-    "no-takeover": deflate(NO_SERVER, NO_CLIENT),
-    "everything": deflate(NO_SERVER, NO_CLIENT, f"{SERVER_BITS}=12", CLIENT_BITS),
-    "everything-reversed": deflate(CLIENT_BITS, f"{SERVER_BITS}=12", NO_CLIENT, NO_SERVER),
-    "bits-both-ways": deflate(f"{SERVER_BITS}=10", f"{CLIENT_BITS}=10"),
-    "quoted-server-bits": deflate(f'{SERVER_BITS}="11"'),
-    "quoted-client-bits": deflate(f'{CLIENT_BITS}="11"'),
-    "spaces": f"permessage-deflate ;  {NO_CLIENT} ;{CLIENT_BITS} = 15",
-    "tabs": f"\tpermessage-deflate\t;\t{NO_CLIENT}",
-    "no-spaces": f"permessage-deflate;{NO_SERVER};{CLIENT_BITS}=15",
-    "behind-an-unknown-one": f"x-unknown, {OFFER}",
-    "behind-an-unknown-one-with-parameters": f'foo; bar="baz"; n=1, {OFFER}',
-    "before-an-unknown-one": f"{OFFER}, x-unknown",
-    "twice": f"{deflate(SERVER_BITS + '=10')}, {deflate()}",
-    "second-choice": f"{deflate('bogus')}, {deflate()}",
-    "third-choice": f"{deflate(SERVER_BITS)}, {deflate(CLIENT_BITS + '=99')}, {deflate()}",
-}
-for bits in range(9, 16):
-    TAKEN[f"server-bits-{bits}"] = deflate(f"{SERVER_BITS}={bits}")
-for bits in range(8, 16):
-    TAKEN[f"client-bits-{bits}"] = deflate(f"{CLIENT_BITS}={bits}")
-noise = random.Random(7692).randbytes(700)
-far = noise + bytes(3000) + noise + bytes(40_000) + noise
-"""Repeats itself from so far that a window too large shows."""
-for name, offer in TAKEN.items():
-    add(
-        f"taken-{name}",
-        # Short enough for a window of 8 bits.
-        compressed(TEXT, "Hello, hello, hello"),
-        echo_of_text("Hello, hello, hello"),
-        text(prose),
-        echo_of_text(prose),
-        binary(far),
-        echo_of_binary(far),
-        binary(far),
-        echo_of_binary(far),
-        offer=offer,
-    )
-add("server-bits-8", text(prose), echo_of_text(prose), binary(far), echo_of_binary(far),
-    offer=deflate(f"{SERVER_BITS}=8"), agreed=None)  # fmt: skip
-
-DECLINED = {
-    "unknown-parameter": deflate("bogus"),
-    "unknown-parameter-with-value": deflate("bogus=1"),
-    "unknown-among-known": deflate(NO_SERVER, "x_window", CLIENT_BITS),
-    "server-bits-without-value": deflate(SERVER_BITS),
-    "no-server-takeover-with-value": deflate(f"{NO_SERVER}=1"),
-    "no-server-takeover-true": deflate(f"{NO_SERVER}=true"),
-    "no-client-takeover-with-value": deflate(f"{NO_CLIENT}=0"),
-    "no-server-takeover-twice": deflate(NO_SERVER, NO_SERVER),
-    "no-client-takeover-twice": deflate(NO_CLIENT, NO_CLIENT),
-    "server-bits-twice": deflate(f"{SERVER_BITS}=10", f"{SERVER_BITS}=10"),
-    "server-bits-two-values": deflate(f"{SERVER_BITS}=10", f"{SERVER_BITS}=12"),
-    "client-bits-twice": deflate(CLIENT_BITS, CLIENT_BITS),
-    "client-bits-two-values": deflate(f"{CLIENT_BITS}=10", f"{CLIENT_BITS}=12"),
-    "other-name": "permessage-deflated",
-    "bzip2": "permessage-bzip2",
-    "webkit": "x-webkit-deflate-frame",
-    "only-bad-choices": f"{deflate('bogus')}, {deflate(SERVER_BITS)}, x-unknown",
-}
-for which in (SERVER_BITS, CLIENT_BITS):
-    for value in ("7", "16", "0", "1", "100", "08", "010", "015", "-9", "1.5", "abc", "0x9", "99999999999999999999"):
-        DECLINED[f"{which.replace('_', '-')}-{value}"] = deflate(f"{which}={value}")
-    DECLINED[f"{which.replace('_', '-')}-quoted-16"] = deflate(f'{which}="16"')
-for name, offer in DECLINED.items():
-    add(f"declined-{name}", text(prose), echo_of_text(prose), offer=offer, agreed=False)
-    add(f"declined-{name}-then-rsv1", compressed(TEXT, prose), closed(1002), offer=offer, agreed=False)
-
-none = {"sec-websocket-extensions": None}
-shake = Group("compression", opened=False)
-for name, value in {
-    "semicolon-at-the-end": "permessage-deflate;",
-    "value-empty": f"permessage-deflate; {CLIENT_BITS}=",
-    "quote-open": f'permessage-deflate; {CLIENT_BITS}="10',
-    "quotes-empty": f'permessage-deflate; {CLIENT_BITS}=""',
-    "two-words": "permessage deflate",
-    "equals-alone": "permessage-deflate; =",
-    "parameter-of-two-words": f"permessage-deflate; {NO_SERVER} {NO_CLIENT}",
-}.items():
-    request = Request("/echo", {"headers": [("Sec-WebSocket-Extensions", value)]})
-    shake.add(f"malformed-{name}", request, Answer(400))
-shake.add("not-offered", Request("/echo"), Answer(101, none), text(prose), echo_of_text(prose))
 
 # The examples of RFC 7692 §7.2.3
 
@@ -146,10 +57,18 @@ def rsv1(opcode, payload: bytes, **how) -> bytes:
 
 
 add("rfc-hello", rsv1(TEXT, HELLO), echo_of_text("Hello"))
-add("rfc-hello-in-two", fragments(TEXT, [HELLO[:3], HELLO[3:]], rsv=COMPRESSED), echo_of_text("Hello"))
+add(
+    "rfc-hello-in-two",
+    fragments(TEXT, [HELLO[:3], HELLO[3:]], rsv=COMPRESSED),
+    echo_of_text("Hello"),
+)
 add("rfc-hello-stored", rsv1(TEXT, bytes.fromhex("000500faff48656c6c6f00")), echo_of_text("Hello"))
 add("rfc-hello-bfinal", rsv1(TEXT, bytes.fromhex("f348cdc9c9070000")), echo_of_text("Hello"))
-add("rfc-hello-two-blocks", rsv1(TEXT, bytes.fromhex("f248050000 00ffffcac9c90700")), echo_of_text("Hello"))
+add(
+    "rfc-hello-two-blocks",
+    rsv1(TEXT, bytes.fromhex("f248050000 00ffffcac9c90700")),
+    echo_of_text("Hello"),
+)
 add("rfc-empty", rsv1(TEXT, b"\x00"), echo_of_text(""))
 add("hello-twice", rsv1(TEXT, HELLO) * 2, *[echo_of_text("Hello")] * 2)
 add("bfinal-twice", rsv1(TEXT, bytes.fromhex("f348cdc9c9070000")) * 2, *[echo_of_text("Hello")] * 2)
@@ -160,14 +79,22 @@ payloads = {"prose": prose.encode(), "noise": noise, "zeros": bytes(5000), "far"
 for kind, payload in payloads.items():
     opcode = TEXT if kind == "prose" else BINARY
     for level in range(10):
-        add(f"{kind}-level-{level}", compressed(opcode, payload, level=level), Message(opcode, payload))
+        add(
+            f"{kind}-level-{level}",
+            compressed(opcode, payload, level=level),
+            Message(opcode, payload),
+        )
     for name, strategy in {
         "fixed": zlib.Z_FIXED,
         "huffman": zlib.Z_HUFFMAN_ONLY,
         "rle": zlib.Z_RLE,
         "filtered": zlib.Z_FILTERED,
     }.items():
-        add(f"{kind}-{name}", compressed(opcode, payload, strategy=strategy), Message(opcode, payload))
+        add(
+            f"{kind}-{name}",
+            compressed(opcode, payload, strategy=strategy),
+            Message(opcode, payload),
+        )
     for count in (2, 3, 10, 100):
         size = max(1, len(deflated(payload)) // count)
         add(
@@ -176,7 +103,11 @@ for kind, payload in payloads.items():
             Message(opcode, payload),
         )
     for bits in (9, 10, 12):
-        add(f"{kind}-window-{bits}", compressed(opcode, payload, bits=bits), Message(opcode, payload))
+        add(
+            f"{kind}-window-{bits}",
+            compressed(opcode, payload, bits=bits),
+            Message(opcode, payload),
+        )
 for size in (0, 1, 2, 125, 126, 127, 1000, 16_384, 32_768, 32_769, 65_535, 65_536):
     for kind, stuff in (("text", b"abcdefgh "), ("zeros", b"\0"), ("noise", far)):
         payload = (stuff * (size // len(stuff) + 1))[:size]
@@ -193,9 +124,15 @@ add("ping-between", rsv1(TEXT, HELLO[:3], fin=False) + ping(b"p"), Pong(b"p"),
 flushed = zlib.compressobj(9, zlib.DEFLATED, -15)
 flushes = b"".join(
     flushed.compress(word.encode() + b" ") + flushed.flush(mode)
-    for word, mode in zip(prose.split()[:60], [zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH] * 30, strict=True)
+    for word, mode in zip(
+        prose.split()[:60], [zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH] * 30, strict=True
+    )
 )
-add("many-flushes", rsv1(TEXT, flushes.removesuffix(TAIL)), echo_of_text(" ".join(prose.split()[:60]) + " "))
+add(
+    "many-flushes",
+    rsv1(TEXT, flushes.removesuffix(TAIL)),
+    echo_of_text(" ".join(prose.split()[:60]) + " "),
+)
 add("tail-left-on", rsv1(TEXT, flushes), echo_of_text(" ".join(prose.split()[:60]) + " "))
 add("answer-is-compressed", compressed(TEXT, prose), echo_of_text(prose, compressed=True))
 add("answer-to-plain-is-compressed", text(prose), echo_of_text(prose, compressed=True))
@@ -214,7 +151,12 @@ add("close-within", rsv1(TEXT, HELLO[:3], fin=False) + close(1000), answered(100
 for name, opcode in {"ping": PING, "pong": PONG, "close": CLOSE}.items():
     add(f"rsv1-on-{name}", rsv1(opcode, b""), closed(1002), paths=BOTH)
     add(f"rsv1-on-{name}-with-payload", rsv1(opcode, HELLO), closed(1002), paths=BOTH)
-    add(f"rsv1-on-{name}-within", rsv1(TEXT, HELLO[:3], fin=False) + rsv1(opcode, b""), closed(1002), paths=BOTH)
+    add(
+        f"rsv1-on-{name}-within",
+        rsv1(TEXT, HELLO[:3], fin=False) + rsv1(opcode, b""),
+        closed(1002),
+        paths=BOTH,
+    )
 add("rsv1-on-a-continuation", rsv1(TEXT, HELLO[:3], fin=False) + rsv1(CONTINUATION, HELLO[3:]),
     closed(1002), paths=BOTH)  # fmt: skip
 add("rsv1-on-a-later-continuation",
@@ -227,7 +169,12 @@ for bits in (5, 6, 7):
     add(f"rsv{bits}", frame(TEXT, HELLO, rsv=bits), closed(1002), paths=BOTH)
 add("rsv1-and-a-reserved-opcode", rsv1(3, HELLO), closed(1002), paths=BOTH)
 add("rsv1-unmasked", rsv1(TEXT, HELLO, mask=False), closed(1002), paths=BOTH)
-add("compressed-within-compressed", rsv1(TEXT, HELLO[:3], fin=False) + rsv1(TEXT, HELLO), closed(1002), paths=BOTH)
+add(
+    "compressed-within-compressed",
+    rsv1(TEXT, HELLO[:3], fin=False) + rsv1(TEXT, HELLO),
+    closed(1002),
+    paths=BOTH,
+)
 
 # Corrupt
 
@@ -248,9 +195,19 @@ for name, spelt in {
 half = deflated(prose)
 for part in (3, 2):
     add(f"corrupt-cut-to-1-{part}", rsv1(TEXT, half[: len(half) // part]), closed(1007), paths=BOTH)
-add("corrupt-after-good", compressed(TEXT, prose) + rsv1(TEXT, b"\x07"), echo_of_text(prose), closed(1007))
+add(
+    "corrupt-after-good",
+    compressed(TEXT, prose) + rsv1(TEXT, b"\x07"),
+    echo_of_text(prose),
+    closed(1007),
+)
 add("corrupt-noise", rsv1(BINARY, b"\xff" * 500), closed(1007))
-add("not-compressed-at-all", rsv1(TEXT, b"hello, this is no deflate stream"), closed(1007), paths=BOTH)
+add(
+    "not-compressed-at-all",
+    rsv1(TEXT, b"hello, this is no deflate stream"),
+    closed(1007),
+    paths=BOTH,
+)
 for name, bad in {
     "latin-1": b"caf\xe9 ",
     "overlong": b"\xc0\xaf",
@@ -273,11 +230,20 @@ full = b"x" * LIMIT
 add("full", compressed(TEXT, full), echo_of_text(full))
 add("full-stored", fragments(BINARY, pieces_of(deflated(far[:LIMIT], level=9), 999), rsv=COMPRESSED),
     echo_of_binary(far[:LIMIT]))  # fmt: skip
-for name, size in {"one": LIMIT + 1, "a-mebibyte": 1 << 20, "16-mebibytes": 1 << 24, "60-mebibytes": 60 << 20}.items():
+for name, size in {
+    "one": LIMIT + 1,
+    "a-mebibyte": 1 << 20,
+    "16-mebibytes": 1 << 24,
+    "60-mebibytes": 60 << 20,
+}.items():
     bomb = deflated(bytes(size), level=9)
     add(f"bomb-of-{name}", rsv1(TEXT, bomb), closed(1009), paths=BOTH)
     add(f"bomb-of-{name}-binary", rsv1(BINARY, bomb), closed(1009))
-    add(f"bomb-of-{name}-in-fragments", fragments(TEXT, pieces_of(bomb, 50), rsv=COMPRESSED), closed(1009))
+    add(
+        f"bomb-of-{name}-in-fragments",
+        fragments(TEXT, pieces_of(bomb, 50), rsv=COMPRESSED),
+        closed(1009),
+    )
 add("bomb-behind-a-message", compressed(TEXT, prose) + rsv1(TEXT, deflated(bytes(1 << 22))),
     echo_of_text(prose), closed(1009))  # fmt: skip
 add("too-big-by-its-header", rsv1(TEXT, b"", length=LIMIT + 1), closed(1009), paths=BOTH)
@@ -303,7 +269,7 @@ def continued(payload: bytes) -> bytes:
     return (context.compress(payload) + context.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
-words = [f"{prose[:n * 10]} {n}" for n in range(30)]
+words = [f"{prose[: n * 10]} {n}" for n in range(30)]
 add("context-of-many", b"".join(rsv1(TEXT, continued(word.encode())) for word in words),
     *map(echo_of_text, words), **keeps)  # fmt: skip
 add("context-kept-over-plain-messages", rsv1(TEXT, HELLO) + text("plain") + rsv1(TEXT, SHARED),
@@ -312,19 +278,30 @@ add("context-kept-over-fragments",
     fragments(TEXT, pieces_of(HELLO, 2), rsv=COMPRESSED) + fragments(TEXT, pieces_of(SHARED, 1), rsv=COMPRESSED),
     *[echo_of_text("Hello")] * 2, **keeps)  # fmt: skip
 add("context-of-the-server", text(prose) * 5, *[echo_of_text(prose, compressed=True)] * 5, **keeps)
-add("context-given-up-by-the-client", compressed(TEXT, prose) * 5, *[echo_of_text(prose)] * 5, **keeps)
+add(
+    "context-given-up-by-the-client",
+    compressed(TEXT, prose) * 5,
+    *[echo_of_text(prose)] * 5,
+    **keeps,
+)
 add("context-server-asked-not-to", text(prose) * 5, *[echo_of_text(prose)] * 5,
     offer=deflate(NO_SERVER), profile="takeover")  # fmt: skip
 add("context-small-windows", text(prose) * 3 + binary(far) * 2,
     *[echo_of_text(prose)] * 3, *[echo_of_binary(far)] * 2,
-    offer=deflate(f"{SERVER_BITS}=9"), profile="takeover")  # fmt: skip
+    offer=deflate("server_max_window_bits=9"), profile="takeover")  # fmt: skip
 add("context-bomb", rsv1(TEXT, HELLO) + rsv1(TEXT, deflated(bytes(1 << 22))),
     echo_of_text("Hello"), closed(1009), **keeps)  # fmt: skip
 add("context-corrupt", rsv1(TEXT, HELLO) + rsv1(TEXT, SHARED) + rsv1(TEXT, b"\x07"),
     *[echo_of_text("Hello")] * 2, closed(1007), **keeps)  # fmt: skip
 add("context-not-kept", rsv1(TEXT, HELLO) + rsv1(TEXT, SHARED), echo_of_text("Hello"), closed(1007),
     offer=deflate(NO_CLIENT, CLIENT_BITS))  # fmt: skip
-add("windows-of-9-bits", text(prose) + binary(far), echo_of_text(prose), echo_of_binary(far), profile="window")
+add(
+    "windows-of-9-bits",
+    text(prose) + binary(far),
+    echo_of_text(prose),
+    echo_of_binary(far),
+    profile="window",
+)
 
 # The relay dialect
 
@@ -341,4 +318,3 @@ add("relay-binary", compressed(BINARY, asked), closed(1003), paths=RELAY)
 add("relay-not-json", compressed(TEXT, "hello") + compressed(TEXT, asked),
     Event("error", {"code": "INVALID_MESSAGE"}), told, paths=RELAY)  # fmt: skip
 add("relay-texts-200", compressed(TEXT, asked) * 200, *[told] * 200, paths=RELAY)
-group.cases += shake.cases

@@ -98,7 +98,9 @@ echo.add(
 )
 echo.add(
     "pings-between-coalesced-fragments",
-    text(b"0", fin=False) + b"".join(ping(b"%d" % n) + more(b"x") for n in range(20)) + last(b"end"),
+    text(b"0", fin=False)
+    + b"".join(ping(b"%d" % n) + more(b"x") for n in range(20))
+    + last(b"end"),
     *(Pong(b"%d" % n) for n in range(20)),
     echo_of_text(b"0" + b"x" * 20 + b"end"),
 )

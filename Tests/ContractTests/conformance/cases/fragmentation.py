@@ -104,7 +104,13 @@ for payload in (b"", b"x", b"x" * 200):
             closed(1002),
             paths=BOTH,
         )
-add("continuation-of-nothing-after-ping", ping(b"1") + last(b"x"), Pong(b"1"), closed(1002), paths=BOTH)
+add(
+    "continuation-of-nothing-after-ping",
+    ping(b"1") + last(b"x"),
+    Pong(b"1"),
+    closed(1002),
+    paths=BOTH,
+)
 add("types-in-turn", b"".join(
         fragments((TEXT, BINARY)[n % 2], [b"a", b"b"]) for n in range(20)),
     *(Message((TEXT, BINARY)[n % 2], b"ab") for n in range(20)))  # fmt: skip
@@ -115,9 +121,19 @@ add("noise-in-1000s", fragments(BINARY, pieces_of(noise, 1000)), echo_of_binary(
 add("noise-in-bytes", fragments(BINARY, pieces_of(noise[:3000], 1)), echo_of_binary(noise[:3000]))
 large = noise * 20
 add("large", fragments(BINARY, pieces_of(large, 65_537)), echo_of_binary(large), profile="large")
-add("large-in-many", fragments(BINARY, pieces_of(large, 400)), echo_of_binary(large), profile="large")
+add(
+    "large-in-many",
+    fragments(BINARY, pieces_of(large, 400)),
+    echo_of_binary(large),
+    profile="large",
+)
 long = "Übergröße " * 50_000
-add("large-text", fragments(TEXT, pieces_of(long.encode(), 7777)), echo_of_text(long), profile="large")
+add(
+    "large-text",
+    fragments(TEXT, pieces_of(long.encode(), 7777)),
+    echo_of_text(long),
+    profile="large",
+)
 add("pings-flood-within", text(b"a", fin=False) + ping(b"p") * 50 + last(b"b"),
     *[Pong(b"p")] * 50, echo_of_text(b"ab"))  # fmt: skip
 add("two-large-at-the-limit", binary(bytes(65_536)) + fragments(BINARY, [bytes(65_535), b"x"]),
@@ -128,7 +144,12 @@ pong_event = Event("pong", {"timestamp": 7})
 for size in (1, 2, 3, 7, 10, 30):
     add(f"relay-in-{size}s", fragments(TEXT, pieces_of(asked, size)), pong_event, paths=RELAY)
 add("relay-padded-in-5000", fragments(TEXT, [b" "] * 5000 + [asked]), pong_event, paths=RELAY)
-add("relay-empty-fragments", fragments(TEXT, [b""] * 1000 + [asked] + [b""]), pong_event, paths=RELAY)
+add(
+    "relay-empty-fragments",
+    fragments(TEXT, [b""] * 1000 + [asked] + [b""]),
+    pong_event,
+    paths=RELAY,
+)
 add(
     "relay-ping-between",
     text(asked[:9], fin=False) + ping(b"between"),

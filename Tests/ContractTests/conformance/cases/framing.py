@@ -67,7 +67,12 @@ for name, opcode in OPCODES.items():
     paths = ECHO if opcode == BINARY else BOTH
     add(f"unmasked-{name}", frame(opcode, mask=False), closed(1002), paths=paths)
     payload = b"\x03\xe8bye" if name == "close" else b"hello"
-    add(f"unmasked-{name}-with-payload", frame(opcode, payload, mask=False), closed(1002), paths=paths)
+    add(
+        f"unmasked-{name}-with-payload",
+        frame(opcode, payload, mask=False),
+        closed(1002),
+        paths=paths,
+    )
 add("unmasked-within-a-message", text(b"a", fin=False),
     frame(CONTINUATION, b"b", mask=False), closed(1002), paths=BOTH)  # fmt: skip
 add("unmasked-after-good-messages", text(b"a") + text(b"b", mask=False),

@@ -134,7 +134,22 @@ refused("other-connection", 426, headers=[("Connection", "close")], without=["Co
 refused("no-host", 400, without=["Host"])
 refused("two-hosts", 400, headers=[("Host", "other.example")])
 thirteen = {"sec-websocket-version": "13"}
-for version in ("0", "7", "8", "12", "14", "25", "255", "013", "-13", "1 3", "13;", "x", "", "13, 8"):
+for version in (
+    "0",
+    "7",
+    "8",
+    "12",
+    "14",
+    "25",
+    "255",
+    "013",
+    "-13",
+    "1 3",
+    "13;",
+    "x",
+    "",
+    "13, 8",
+):
     refused(f"version-{version or 'empty'}", 426, answer=thirteen, without=["Sec-WebSocket-Version"],
         headers=[("Sec-WebSocket-Version", version)])  # fmt: skip
 refused("no-version", 426, without=["Sec-WebSocket-Version"], answer=thirteen)

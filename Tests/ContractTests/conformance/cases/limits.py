@@ -23,7 +23,17 @@ from ..case import (
 group = Group("limits")
 add = group.add
 
-for length in (LIMIT + 1, LIMIT + 2, 1 << 17, 1 << 20, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 62, (1 << 63) - 1):
+for length in (
+    LIMIT + 1,
+    LIMIT + 2,
+    1 << 17,
+    1 << 20,
+    1 << 31,
+    (1 << 32) - 1,
+    1 << 32,
+    1 << 62,
+    (1 << 63) - 1,
+):
     add(f"text-of-{length}-by-its-header", text(b"", length=length), closed(1009), paths=BOTH)
     add(f"binary-of-{length}-by-its-header", binary(b"", length=length), closed(1009))
     add(f"continuation-of-{length}-by-its-header",

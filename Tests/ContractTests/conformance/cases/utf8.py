@@ -134,7 +134,9 @@ for name, spelt in {
     add(f"truncated-{name}", text(b"end" + bad), closed(1007), paths=BOTH)
     add(f"truncated-{name}-alone", text(bad), closed(1007), paths=BOTH)
     add(f"truncated-{name}-last-fragment", fragments(TEXT, [b"a", b"b" + bad]), closed(1007))
-    add(f"truncated-{name}-empty-last", fragments(TEXT, [b"a" + bad, b""]), closed(1007), paths=BOTH)
+    add(
+        f"truncated-{name}-empty-last", fragments(TEXT, [b"a" + bad, b""]), closed(1007), paths=BOTH
+    )
     add(f"truncated-{name}-then-a-message", text(bad) + text(b"\xac"), closed(1007))
 add("invalid-after-a-good-message", text("é") + text(b"\xe9"), echo_of_text("é"), closed(1007))
 add("invalid-at-the-end-of-much", text(b"x" * 60_000 + b"\xed\xa0\x80"), closed(1007))
