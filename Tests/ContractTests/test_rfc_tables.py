@@ -35,6 +35,6 @@ def test_what_holds_a_rule_exists(row):
 
 def test_each_group_holds_a_rule():
     named = {
-        name.split("/")[0] for _, _, held in ROWS for name in re.findall(r"`(\w+/[^`]+)`", held)
+        name.split("/")[0] for _, _, held in ROWS for name in re.findall(r"`([\w-]+/[^`]+)`", held)
     }
     assert named == set(GROUPS)

@@ -12,26 +12,29 @@ from .cases import (
     limits,
     negotiation,
     relay,
+    sessions,
     utf8,
 )
 from .player import Manner
 
 GROUPS = {
-    module.group.name: module.group.cases
-    for module in (
-        framing,
-        control,
-        fragmentation,
-        utf8,
-        closing,
-        handshake,
-        limits,
-        relay,
-        negotiation,
-        compression,
+    group.name: group.cases
+    for group in (
+        framing.group,
+        control.group,
+        fragmentation.group,
+        utf8.group,
+        closing.group,
+        handshake.group,
+        limits.group,
+        relay.group,
+        sessions.group,
+        negotiation.group,
+        compression.group,
+        sessions.zipped,
     )
 }
-NEEDING_COMPRESSION = {"negotiation", "compression"}
+NEEDING_COMPRESSION = {"negotiation", "compression", "sessions-compressed"}
 CASES = {case.id: case for cases in GROUPS.values() for case in cases}
 
 # Where nodes are known not to hold the RFC, and why: played apart from the rest, on the first tenant.
