@@ -37,7 +37,7 @@ GROUPS = {
 NEEDING_COMPRESSION = {"negotiation", "compression", "sessions-compressed"}
 CASES = {case.id: case for cases in GROUPS.values() for case in cases}
 
-# Where nodes are known not to hold the RFC, and why: played apart from the rest, on the first tenant.
+# Where nodes are known not to hold the RFC, and why: these are played apart from the rest.
 # A deviation that is gone fails its test until it is taken out of here.
 DEVIATIONS = {
     "handshake/absolute-form": "an absolute request target is refused with 400",
