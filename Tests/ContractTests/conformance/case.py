@@ -249,8 +249,8 @@ class Case:
     offer: str | None = None
     plain: bool = False
     uncut: bool = False
-    """Sent in the pieces it has in every manner: what comes after the server has closed is answered
-    with a reset, in which even the close frame may be lost."""
+    """Sent in the pieces it has in every manner: once the server has closed, more is answered with a
+    reset, and asyncio, whose write then fails, gives up what it has not read yet."""
     opened: bool = True
     agreed: bool | None = None
     """Whether the offer has to be accepted; None leaves it to the server."""
