@@ -9,7 +9,10 @@ packages_to_build=(
     git ca-certificates pkg-config
     liburing-dev libhiredis-dev libssl-dev zlib1g-dev libsqlite3-dev
 )
-packages_to_test=(redis-server python3 python3-venv)
+packages_to_test=(
+    redis-server python3 python3-venv openssl
+    nodejs node-ws libwebsockets-dev # others' clients, for test_interoperability.py
+)
 
 say() { printf '%s\n' "$*" >&2; }
 

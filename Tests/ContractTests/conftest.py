@@ -25,6 +25,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--backplane", default="memory,redis", help="backplanes to test, comma-separated"
     )
+    parser.addoption("--case", default="*", help="conformance cases to play, as a glob of their ids")
 
 
 @functools.cache

@@ -56,9 +56,11 @@ class Frame:
         return self.payload[2:].decode()
 
 
-def frame_bytes(opcode, payload=b"", *, fin=True, rsv=0, mask=True, length=None, form=None) -> bytes:
+def frame_bytes(
+    opcode, payload=b"", *, fin=True, rsv=0, mask=True, length=None, form=None, key=None
+) -> bytes:
     """One frame. `length` lies about the payload's length; `form` (7, 16, 64) forces how many bits
-    spell it."""
+    spell it; `key` is the mask where a random one will not do."""
     length = len(payload) if length is None else length
     form = form or (7 if length < 126 else 16 if length < 65_536 else 64)
     head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
@@ -71,7 +73,7 @@ def frame_bytes(opcode, payload=b"", *, fin=True, rsv=0, mask=True, length=None,
         head += struct.pack("!BQ", masked | 127, length)
     if not mask:
         return head + payload
-    key = os.urandom(4)
+    key = key or os.urandom(4)
     stream = (key * (len(payload) // 4 + 1))[: len(payload)]
     mixed = int.from_bytes(payload, "big") ^ int.from_bytes(stream, "big")
     return head + key + mixed.to_bytes(len(payload), "big")
