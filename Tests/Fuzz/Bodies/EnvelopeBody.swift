@@ -109,9 +109,9 @@ private func checkSplice(_ index: borrowing ObjectIndex, _ text: [UInt8]) throws
         guard let envelope = fragment(spliced) as? NSDictionary else {
             throw Contradiction("Foundation cannot read \(spliced.shown)")
         }
-        // A key may come twice, or be spelt with escapes: the splice is then of the last, and Foundation
-        // may have kept another. Where there is one of each, all is as it was.
-        guard source.count == index.count else { continue }
+        // A key may come twice, or be spelt with escapes: the splice is then of the last that the index
+        // has room for, and Foundation may have kept another. Where there is one of each, all is as it was.
+        guard source.count == index.count && !index.overflowed else { continue }
         try expect(envelope["type"] as? NSObject == source["type"] as? NSObject, "type in \(spliced.shown)")
         let spoken = envelope[shape == .chat ? "payload" : "data"] as? NSObject
         try expect(

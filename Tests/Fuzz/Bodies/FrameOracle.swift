@@ -140,7 +140,7 @@ struct FrameOracle {
     private static func canBecomeText(_ bytes: [UInt8]) -> Bool {
         var endings: [[UInt8]] = [[]]
         for _ in 0...3 {
-            for ending in endings where String(validating: bytes + ending, as: UTF8.self) != nil { return true }
+            if endings.contains(where: { String(validating: bytes + $0, as: UTF8.self) != nil }) { return true }
             endings = endings.flatMap { ending in [0x80, 0x90, 0xA0].map { ending + [$0] } }
         }
         return false

@@ -102,7 +102,8 @@ struct JSONOracle {
                 guard let unit = hex() else { return false }
                 if (0xDC00..<0xE000).contains(unit) { return false }
                 if (0xD800..<0xDC00).contains(unit) {
-                    guard accept("\\u"), let low = hex(), (0xDC00..<0xE000).contains(low) else { return false }
+                    guard accept("\\u"), let low = hex() else { return false }
+                    if !(0xDC00..<0xE000).contains(low) { return false }
                 }
             } else if !"\"\\/bfnrt".contains(escape) {
                 return false
@@ -115,7 +116,7 @@ struct JSONOracle {
         guard place + 4 <= text.count else { return nil }
         var unit = 0
         for _ in 0..<4 {
-            guard let character = next, character.isASCII, let digit = character.hexDigitValue else { return nil }
+            guard let digit = next.flatMap({ $0.isASCII ? $0.hexDigitValue : nil }) else { return nil }
             unit = unit * 16 + digit
             place += 1
         }

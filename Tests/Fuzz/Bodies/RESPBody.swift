@@ -111,7 +111,9 @@ private func words(_ taken: Pushes.Taken) -> Reply {
     case .message: return .array([.text("message"), .string(channel), .string(payload)])
     case .subscribe: return .array([.text("subscribe"), namesNone ? .null : .string(channel), count])
     case .unsubscribe: return .array([.text("unsubscribe"), namesNone ? .null : .string(channel), count])
-    case .pong: return taken.bytes[0] == 0x2B ? .status(Array("PONG".utf8)) : .array([.text("pong"), .string(payload)])
+    case .pong:
+        let isSimple = taken.bytes[0] == 0x2B
+        return isSimple ? .status(Array("PONG".utf8)) : .array([.text("pong"), .string(payload)])
     case .error: return .error(payload)
     case .other: return .null
     }
@@ -128,7 +130,7 @@ private func checkCommands(_ replies: [Reply]) throws(Contradiction) {
         var writer = RESPWriter()
         writer.append(words)
         let general = writer.withBytes { copy($0) }
-        let size = RESPCommand.arrayBytes(words.count) + words.reduce(0) { $0 + RESPCommand.bulkBytes($1.count) }
+        let size = words.reduce(RESPCommand.arrayBytes(words.count)) { $0 + RESPCommand.bulkBytes($1.count) }
         let direct = ByteWriter.withTemporary(capacity: size) { command in
             RESPCommand.writeArray(words.count, into: &command)
             for word in words { RESPCommand.writeBulk(word.span, into: &command) }
@@ -137,6 +139,7 @@ private func checkCommands(_ replies: [Reply]) throws(Contradiction) {
         try expect(direct == general && direct.count == size, "\(direct.shown) and \(general.shown)")
         let read = Replies([direct], limits: RESPLimits(replyBytesMax: 4_096, elementsMax: 64))
         // Framing takes room too: a reply near the bound may be refused when it comes as one feed.
-        try expect(read.replies == [.array(elements)] || read.error == .tooLarge, "\(direct.shown) reads \(read)")
+        let isSame = read.replies == [.array(elements)]
+        try expect(isSame || read.error == .tooLarge, "\(direct.shown) reads \(read)")
     }
 }

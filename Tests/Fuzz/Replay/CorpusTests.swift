@@ -48,7 +48,8 @@ struct CorpusTests {
         for round in 0..<Self.mutationCount {
             let input = mutator.mutate(corpus)
             guard let found = Self.contradiction(check, input) else { continue }
-            Issue.record("mutation \(round) of \(target.name): \(found)\n\(Data(input).base64EncodedString())")
+            let text = Data(input).base64EncodedString()
+            Issue.record("mutation \(round) of \(target.name): \(found)\n\(text)")
         }
     }
 }

@@ -20,7 +20,8 @@ import Testing
         let keys = JWTKeyCollection()
         await keys.add(hmac: HMACKey(from: secret), digestAlgorithm: .sha256)
         let signer = try await keys.getKey()
-        return try [#"{"sub":"alice"}"#, #"{"user_id":"bob","exp":1800000100,"aud":["a","b"]}"#].map { claims in
+        let claims = [#"{"sub":"alice"}"#, #"{"user_id":"bob","exp":1800000100,"aud":["a","b"]}"#]
+        return try claims.map { claims in
             let signed = base64URL(Array(#"{"alg":"HS256","typ":"JWT"}"#.utf8)) + "."
                 + base64URL(Array(claims.utf8))
             return Array((signed + "." + base64URL(Array(try signer.sign(Array(signed.utf8))))).utf8)
