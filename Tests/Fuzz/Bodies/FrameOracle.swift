@@ -140,7 +140,8 @@ struct FrameOracle {
     private static func canBecomeText(_ bytes: [UInt8]) -> Bool {
         var endings: [[UInt8]] = [[]]
         for _ in 0...3 {
-            if endings.contains(where: { String(validating: bytes + $0, as: UTF8.self) != nil }) { return true }
+            let isText = endings.contains { String(validating: bytes + $0, as: UTF8.self) != nil }
+            if isText { return true }
             endings = endings.flatMap { ending in [0x80, 0x90, 0xA0].map { ending + [$0] } }
         }
         return false
