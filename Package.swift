@@ -42,6 +42,46 @@ let core: [Target] = [
     .testTarget(name: "TidyTests", swiftSettings: tests),
 ]
 
+// SKEIN_CORE builds the broker without the program: in seconds, and all that the sanitizers, the
+// simulator and most fuzzers are for.
+let isCore = Context.environment["SKEIN_CORE"] != nil
+let isFuzzing = Context.environment["SKEIN_FUZZ"] != nil
+
+// The fuzzers' bodies are part of a test, over the committed corpus, or with SKEIN_FUZZ a library of
+// programs that libFuzzer drives; `Ops/fuzz` builds and runs those.
+let bodies: [Target.Dependency] = ["Skein", "SkeinWire"]
+let nodeBodies: [Target.Dependency] = ["SkeinNode", .product(name: "JWTKit", package: "jwt-kit")]
+
+func fuzzer(_ name: String, _ dependencies: [Target.Dependency] = ["FuzzBodies"]) -> Target {
+    .executableTarget(
+        name: "Fuzz\(name)", dependencies: dependencies, path: "Tests/Fuzz/\(name)", exclude: ["Corpus"],
+        swiftSettings: tests)
+}
+
+let corpus: [Target] = [
+    .testTarget(
+        name: "SkeinFuzzTests", dependencies: bodies + (isCore ? [] : nodeBodies), path: "Tests/Fuzz",
+        exclude: ["Handshake", "WebSocket", "Envelope", "RESP", "Token", "Configuration"]
+            + (isCore ? ["NodeBodies"] : []),
+        swiftSettings: tests + (isCore ? [] : [.define("SKEIN_NODE")]))
+]
+
+let fuzzers: [Target] =
+    [
+        .target(
+            name: "FuzzBodies", dependencies: bodies, path: "Tests/Fuzz/Bodies", swiftSettings: tests),
+        fuzzer("Handshake"), fuzzer("WebSocket"), fuzzer("Envelope"), fuzzer("RESP"),
+    ]
+    + (isCore
+        ? []
+        : [
+            .target(
+                name: "FuzzNodeBodies", dependencies: ["FuzzBodies"] + nodeBodies,
+                path: "Tests/Fuzz/NodeBodies", swiftSettings: tests + [.define("SKEIN_FUZZ")]),
+            fuzzer("Token", ["FuzzBodies", "FuzzNodeBodies"]),
+            fuzzer("Configuration", ["FuzzBodies", "FuzzNodeBodies"]),
+        ])
+
 // The program around it. Third-party packages stay here.
 let program: [Target] = [
     .target(
@@ -86,15 +126,11 @@ let packages: [Package.Dependency] = [
     .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
 ]
 
-// SKEIN_CORE builds the broker without the program: in seconds, and all that the sanitizers, the
-// simulator and the fuzzers are for.
-let isCore = Context.environment["SKEIN_CORE"] != nil
-
 let package = Package(
     name: "skein",
     platforms: [.macOS(.v26)],
     products: [.library(name: "Skein", targets: ["Skein"])]
         + (isCore ? [] : [.executable(name: "skein", targets: ["SkeinCLI"])]),
     dependencies: isCore ? [] : packages,
-    targets: isCore ? core : core + program
+    targets: core + (isCore ? [] : program) + (isFuzzing ? fuzzers : corpus)
 )

@@ -1,4 +1,4 @@
-# What Ops/run and Ops/test share: where the repository is, what a fresh Debian 12 with Swift lacks,
+# What the scripts here share: where the repository is, what a fresh Debian 12 with Swift lacks,
 # and how progress is told. Sourced, never run; everything here leaves a machine that has it all alone.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -72,4 +72,19 @@ require_swift() {
     major="${version%%.*}" minor="${version##*.}"
     [[ -n $version ]] && ((major > 6 || (major == 6 && minor >= 3))) ||
         fail "Swift ${version:-of an unknown version} is too old: Skein needs 6.3 or newer."
+}
+
+contract="$root/Tests/ContractTests"
+venv="$contract/.venv"
+
+# The contract tests' Python packages, in an environment of their own.
+prepare_python() {
+    local wanted
+    wanted="$(python3 --version; cat "$contract/requirements.txt")"
+    [[ -x "$venv/bin/python" && "$(cat "$venv/.made-for" 2>/dev/null)" == "$wanted" ]] && return 0
+    rm -rf "$venv"
+    python3 -m venv "$venv" &&
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+            -r "$contract/requirements.txt" &&
+        printf '%s\n' "$wanted" >"$venv/.made-for"
 }

@@ -66,7 +66,13 @@ struct UserTable<Record: UserKeyed>: ~Copyable {
         idOffset = Record.idOffset
     }
 
-    deinit { unsafe index.deallocate() }
+    deinit {
+        for slot in 0..<UInt32(slots.highWater) where slots.isLive(slot) {
+            var id = unsafe slots.pointer(to: slot).pointee.id
+            id.free()
+        }
+        unsafe index.deallocate()
+    }
 
     subscript(slot: UInt32) -> Record {
         unsafeAddress { unsafe UnsafePointer(slots.pointer(to: slot)) }
@@ -101,10 +107,15 @@ struct UserTable<Record: UserKeyed>: ~Copyable {
         }
     }
 
+    /// Takes the record, and with it the memory of its ID, also where there is no room for it.
     /// - Returns: the new user's slot; `nil` when the table is full.
     mutating func insert(_ record: Record) -> UInt32? {
         if (slots.count + 1) * 2 > mask { grow() }
-        guard let slot = slots.insert(record) else { return nil }
+        guard let slot = slots.insert(record) else {
+            var id = record.id
+            id.free()
+            return nil
+        }
         place(slot, hash: record.hash)
         return slot
     }

@@ -186,10 +186,10 @@ extension PushScanner {
         var i = position &+ 1
         var value = 0
         while i < bytes.count && bytes[i].isASCIIDigit {
+            // No zero in front of others, as the reader has it: the value alone would not end those.
+            guard value > 0 || i == position &+ 1 else { throw .malformed }
             value = value &* 10 &+ Int(bytes[i] &- 0x30)
             guard value <= max else { throw .tooLarge }
-            // With leading zeros the value alone would not end this.
-            guard i &- position <= 20 else { throw .malformed }
             i &+= 1
         }
         guard i < bytes.count else { return nil }

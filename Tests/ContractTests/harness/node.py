@@ -37,7 +37,7 @@ ROOMY = {
 
 def environment(extra=None) -> dict:
     """Nothing of the caller's environment that could configure Skein gets in."""
-    kept = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
+    kept = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "LLVM_PROFILE_FILE")
     clean = {name: os.environ[name] for name in kept if name in os.environ}
     clean["SWIFT_BACKTRACE"] = "enable=yes,interactive=no,color=no"
     clean.update(extra or {})

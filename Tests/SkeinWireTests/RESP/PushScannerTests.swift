@@ -97,6 +97,8 @@ import Testing
             ("*3\r\n$7\r\nmessage\r\n$1001\r\n", .tooLarge),
             ("*3\r\n$7\r\nmessage\r\n$99999999999999999999999\r\n", .tooLarge),
             ("*3\r\n$7\r\nmessage\r\n$00000000000000000000000000000", .malformed),
+            ("*3\r\n$7\r\nmessage\r\n$01\r\n", .malformed),
+            ("*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:00\r\n", .malformed),
             ("*3\r\n$7\r\nmessage\r\n$\r\n", .malformed),
             ("*3\r\n$7\r\nmessage\r\n$-1\r\n", .malformed),
             ("*3\r\n$7\r\nmessage\r\n:1\r\n", .malformed),
