@@ -12,7 +12,7 @@ extension RouterCore {
     static var presenceBytesMax: Int { 4 << 20 }
 
     private func presenceCommand(
-        _ count: Int, room: Int, awaiting kind: Awaited = Awaited(kind: .other),
+        _ count: Int, room: Int, awaiting kind: Awaited = Awaited(kind: .write),
         _ write: (inout ByteWriter) -> Void
     ) {
         guard state.links[.presence].isReady,

@@ -44,7 +44,13 @@ struct CommandBuffer: ~Copyable {
 
 /// What a reply will be the answer to.
 struct Awaited: BitwiseCopyable {
-    enum Kind: UInt8 { case authenticate, select, setName, publish, canary, session, poll, other }
+    enum Kind: UInt8 {
+        case authenticate, select, role, setName, publish, canary, session, poll
+        /// The presence link's own canary: a write that changes nothing.
+        case probe
+        /// A write to presence, whose answer matters only when it is an error.
+        case write
+    }
     var kind: Kind
     var argument: UInt32 = 0
     var generation: UInt32 = 0
@@ -55,6 +61,7 @@ enum LineReply {
     case status
     case integer(Int64)
     case error(Bytes)
+    case null
     case other
 }
 
@@ -86,6 +93,13 @@ struct RedisLink: ~Copyable {
     var lastFlush = Instant(nanoseconds: 0)
     /// When Redis last said something on this link.
     var lastReply = Instant(nanoseconds: 0)
+    var readyAt = Instant(nanoseconds: 0)
+    /// Why it is not there, or may not be for long.
+    var failure: LinkFailure?
+    /// Redis took the greeting last time and then refused what the link is for.
+    var isProving = false
+    /// Until when it has to stand, after such a refusal, before it counts as up.
+    var provenAt: Instant?
 
     init(role: Role, database: Int) {
         self.role = role
@@ -93,6 +107,8 @@ struct RedisLink: ~Copyable {
     }
 
     var isReady: Bool { state == .ready }
+    /// And nothing it was given has been refused since.
+    var isProven: Bool { state == .ready && provenAt == nil }
 
     func token(_ operation: UInt8) -> Token {
         Token(slot: UInt32(role.rawValue), generation: generation, operation: operation)
@@ -154,6 +170,8 @@ struct RedisLink: ~Copyable {
             let text = bytes.slice(from: 1, count: end - 1)
             guard let number = unsafe JSONNumber.integer(text.buffer.span) else { return (.other, 0) }
             return (.integer(Int64(number)), end + 2)
+        case UInt8(ascii: "$") where unsafe isLine && base[1] == UInt8(ascii: "-"):
+            return (.null, end + 2)
         case UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: ":"):
             return end >= 1_024 ? (.other, 0) : nil
         default:
