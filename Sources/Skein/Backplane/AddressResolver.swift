@@ -2,6 +2,7 @@
 // because a look-up can block for seconds and a loop may not; Sentinels are asked by a thread.
 
 internal import SkeinIO
+internal import SkeinWire
 internal import Synchronization
 
 final class AddressResolver: Sendable {
@@ -16,6 +17,8 @@ final class AddressResolver: Sendable {
     private let place = Mutex<Place?>(nil)
     private let isLookingUp = Atomic<Bool>(false)
     private let watch: SentinelWatch?
+    private let tls: RedisTLS?
+    private let context = Mutex<Result<TLSContext, TLSFilesError>?>(nil)
     /// The address can change: it was given as a name, or Sentinels say it.
     private let isFixed: Bool
     /// For messages, until there is an address.
@@ -24,6 +27,7 @@ final class AddressResolver: Sendable {
     /// - Parameter moved: called on another thread when Sentinels name a primary, and another one.
     init(_ address: RedisAddress, moved: @escaping @Sendable () -> Void) {
         endpoint = address.endpoint
+        tls = address.tls
         switch endpoint {
         case .tcp(let host, let port):
             configured = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
@@ -38,6 +42,7 @@ final class AddressResolver: Sendable {
             isFixed = false
             watch = SentinelWatch(sentinels, tls: address.tls, moved: moved)
         }
+        loadFiles()
         if let watch { watch.start() } else { lookUp() }
     }
 
@@ -56,18 +61,27 @@ final class AddressResolver: Sendable {
     /// Asks again where Redis is, without waiting for it.
     /// - Parameter isWrong: what is there is no primary, so whoever said so is asked last.
     func refresh(isWrong: Bool = false) {
-        if let watch {
-            watch.ask(another: isWrong)
-            return
-        }
-        guard !isFixed, !isLookingUp.exchange(true, ordering: .acquiring) else { return }
+        watch?.ask(another: isWrong)
+        guard tls != nil || !(isFixed || asksSentinels),
+            !isLookingUp.exchange(true, ordering: .acquiring)
+        else { return }
         Task.detached {
+            self.loadFiles()
             self.lookUp()
             self.isLookingUp.store(false, ordering: .releasing)
         }
     }
 
     func stop() { watch?.stop() }
+
+    /// What TLS begins with; `nil` without TLS.
+    var security: Result<TLSContext, TLSFilesError>? { context.withLock { $0 } }
+
+    private func loadFiles() {
+        guard let tls else { return }
+        let loaded = TLSFiles.load(tls)
+        context.withLock { $0 = loaded }
+    }
 
     private func lookUp() {
         let found: SocketAddress?

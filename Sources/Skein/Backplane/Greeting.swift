@@ -40,7 +40,7 @@ extension RouterCore {
             writer.appendHex(state.node)
             writer.append("\r\n")
         }
-        receive(role)
+        if !state.links[role].isReceiving { receive(role) }
     }
 
     func becameReady(_ role: RedisLink.Role) {

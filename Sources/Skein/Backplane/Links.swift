@@ -103,7 +103,7 @@ extension RouterCore {
         allFailed(.moved)
     }
 
-    private func closed(_ role: RedisLink.Role) -> LinkFailure {
+    func closed(_ role: RedisLink.Role) -> LinkFailure {
         role == .subscribe && state.links[role].isReady ? .subscriberClosed : .closed
     }
 
@@ -137,7 +137,7 @@ extension RouterCore {
 
     private func closeIfIdle(_ role: RedisLink.Role) {
         guard state.links[role].isClosing, !state.links[role].isSending,
-            !state.links[role].isReceiving
+            !state.links[role].isReceiving, !state.links[role].isOpening
         else { return }
         state.pending.append(Submission(.close, fd: state.links[role].fd, token: .ignored))
         state.links[role].fd = -1
@@ -179,7 +179,7 @@ extension RouterCore {
             failed(role, .unreachable(errno: -result))
             return
         }
-        greet(role)
+        if state.redis?.tls == nil { greet(role) } else { secure(role) }
     }
 
     private func sent(_ role: RedisLink.Role, _ result: Int32) {
@@ -211,6 +211,13 @@ extension RouterCore {
         }
         let base = unsafe state.buffers.bytes(of: completion.buffer)
         let bytes = unsafe Bytes(base, count: Int(completion.result))
+        if state.links[role].session.isNone { take(role, bytes) } else { open(role, bytes) }
+        guard state.links[role].fd >= 0 else { return }
+        if !completion.hasMore && !state.links[role].isClosing { receive(role) }
+    }
+
+    /// What Redis said: whole replies are read where they lie, a part of one is kept.
+    func take(_ role: RedisLink.Role, _ bytes: Bytes) {
         if state.links[role].input.count == 0 {
             let taken = read(role, bytes)
             guard !state.links[role].isClosing, state.links[role].fd >= 0 else { return }
@@ -221,6 +228,5 @@ extension RouterCore {
             guard !state.links[role].isClosing, state.links[role].fd >= 0 else { return }
             state.links[role].input.removeFirst(taken)
         }
-        if !completion.hasMore && !state.links[role].isClosing { receive(role) }
     }
 }

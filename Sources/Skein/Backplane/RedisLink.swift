@@ -31,8 +31,12 @@ struct CommandBuffer: ~Copyable {
 
     mutating func removeAll() { count = 0 }
 
+    func withBytes<Result>(_ body: (Bytes) -> Result) -> Result {
+        unsafe body(Bytes(base, count: count))
+    }
+
     private mutating func grow(_ wanted: Int) {
-        var size = capacity
+        var size = max(capacity, 4_096)
         while size < wanted { size *= 2 }
         let larger = UnsafeMutablePointer<UInt8>.allocate(capacity: size)
         unsafe larger.update(from: base, count: count)
@@ -65,7 +69,7 @@ enum LineReply {
     case other
 }
 
-enum LinkState: Equatable { case idle, connecting, greeting, ready }
+enum LinkState: Equatable { case idle, connecting, securing, greeting, ready }
 
 struct RedisLink: ~Copyable {
     enum Role: UInt8, CaseIterable { case publish, subscribe, presence }
@@ -79,6 +83,11 @@ struct RedisLink: ~Copyable {
     var filling = CommandBuffer()
     var flying = CommandBuffer()
     var sentOfFlying = 0
+    /// Where the link is in TLS: its session, and what that has to say.
+    var session = TLSSession.none
+    var sealed = CommandBuffer(capacity: 0)
+    /// The session is in use further up the stack, so it may not be freed.
+    var isOpening = false
     var isSending = false
     var isReceiving = false
     /// Cancelled, and waiting for its last completion before the descriptor is closed.
@@ -106,6 +115,12 @@ struct RedisLink: ~Copyable {
         self.database = database
     }
 
+    deinit {
+        if !session.isNone { session.free() }
+    }
+
+    /// Something is there to be sent, and nothing on its way.
+    var wantsFlush: Bool { (filling.count > 0 || sealed.count > 0) && !isSending && state != .idle }
     var isReady: Bool { state == .ready }
     /// And nothing it was given has been refused since.
     var isProven: Bool { state == .ready && provenAt == nil }
@@ -123,11 +138,16 @@ struct RedisLink: ~Copyable {
 
     /// Swaps the buffers for the next send; `nil` while one is in flight or nothing waits.
     mutating func takeOff(at now: Instant) -> Submission? {
-        guard !isSending, !isClosing, filling.count > 0, state == .greeting || state == .ready else {
-            return nil
+        guard !isSending, !isClosing, state != .idle, state != .connecting else { return nil }
+        if session.isNone {
+            guard filling.count > 0 else { return nil }
+            swap(&filling, &flying)
+            filling.removeAll()
+        } else {
+            guard sealed.count > 0 else { return nil }
+            swap(&sealed, &flying)
+            sealed.removeAll()
         }
-        swap(&filling, &flying)
-        filling.removeAll()
         sentOfFlying = 0
         lastFlush = now
         return sendRest()
@@ -147,6 +167,9 @@ struct RedisLink: ~Copyable {
         sentOfFlying = 0
         input.removeAll()
         awaited.removeAll()
+        sealed.removeAll()
+        if !session.isNone { session.free() }
+        session = .none
         reader = nil
         deadline = nil
     }

@@ -15,12 +15,15 @@ struct SentinelConversation: ~Copyable {
 
     private let fd: Int32
     private var reader = RESPReader()
+    private let security = LinkSecurity()
+    private var session = TLSSession.none
+    private let host: String
 
     /// Where `sentinels.primary` is, in the words of `sentinel`.
     static func ask(
         _ sentinel: RedisSentinels.Address, _ sentinels: RedisSentinels, _ tls: RedisTLS?
     ) throws(SentinelError) -> AddressResolver.Place {
-        var conversation = try SentinelConversation(sentinel)
+        var conversation = try SentinelConversation(sentinel, tls)
         if let password = sentinels.password ?? (sentinels.username == nil ? nil : "") {
             try conversation.ask(["AUTH"] + (sentinels.username.map { [$0] } ?? []) + [password])
         }
@@ -45,7 +48,8 @@ struct SentinelConversation: ~Copyable {
         }
     }
 
-    private init(_ sentinel: RedisSentinels.Address) throws(SentinelError) {
+    private init(_ sentinel: RedisSentinels.Address, _ tls: RedisTLS?) throws(SentinelError) {
+        host = tls?.serverName ?? sentinel.host
         let address = try Self.resolve(sentinel.host, sentinel.port)
         do throws(SystemError) {
             let fd = try Sockets.stream(for: address)
@@ -58,9 +62,23 @@ struct SentinelConversation: ~Copyable {
         } catch {
             throw SentinelError(text: SystemError.text(error.errno))
         }
+        if let tls { try secure(tls) }
     }
 
-    deinit { Sockets.close(fd) }
+    deinit {
+        if !session.isNone { session.free() }
+        Sockets.close(fd)
+    }
+
+    private mutating func secure(_ tls: RedisTLS) throws(SentinelError) {
+        switch TLSFiles.load(tls) {
+        case .failure(let error): throw SentinelError(text: error.text)
+        case .success(let context):
+            session = TLSSession.client(context, pump: security.pump, serverName: host)
+        }
+        try sendOutput()
+        while !session.isEstablished { try receive() }
+    }
 
     /// - Returns: the strings of the answer; none where it is null.
     /// - Throws: what Sentinel refused, or why it could not be asked.
@@ -108,6 +126,25 @@ private extension SentinelConversation {
     }
 
     func send(_ bytes: [UInt8]) throws(SentinelError) {
+        guard !session.isNone else {
+            try sendRaw(bytes)
+            return
+        }
+        let status = unsafe bytes.withUnsafeBufferPointer { plain in
+            plain.baseAddress.map { unsafe session.send($0, count: plain.count, pump: security.pump) }
+        }
+        if case .failed(let failure)? = status { throw SentinelError(text: "\(failure)") }
+        try sendOutput()
+    }
+
+    /// What TLS has to say.
+    func sendOutput() throws(SentinelError) {
+        let output = unsafe Array(security.pump.output)
+        security.pump.clearOutput()
+        if !output.isEmpty { try sendRaw(output) }
+    }
+
+    func sendRaw(_ bytes: [UInt8]) throws(SentinelError) {
         let count = unsafe bytes.withUnsafeBytes {
             unsafe Glibc.send(fd, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
         }
@@ -121,7 +158,29 @@ private extension SentinelConversation {
             let why = count == 0 ? "it closed the connection" : SystemError.text(errno)
             throw SentinelError(text: errno == EAGAIN && count < 0 ? "no answer within 1 s" : why)
         }
-        do throws(RESPError) { try reader.feed(buffer.span.extracting(0..<count)) } catch {
+        try feed(session.isNone ? Array(buffer[..<count]) : open(Array(buffer[..<count])))
+    }
+
+    /// From what came to what was said.
+    func open(_ cipher: [UInt8]) throws(SentinelError) -> [UInt8] {
+        var plain: [UInt8] = []
+        let status = unsafe cipher.withUnsafeBufferPointer { cipher in
+            unsafe cipher.baseAddress.map { base in
+                security.open(session, unsafe Bytes(base, count: cipher.count)) {
+                    plain += $0.array
+                    return true
+                }
+            }
+        }
+        try sendOutput()
+        if case .failed(let failure)? = status {
+            throw SentinelError(text: "TLS: \(RouterCore.advice(failure, host))")
+        }
+        return plain
+    }
+
+    mutating func feed(_ bytes: [UInt8]) throws(SentinelError) {
+        do throws(RESPError) { try reader.feed(bytes.span) } catch {
             throw SentinelError(text: "what it sent is not the protocol of Redis")
         }
     }

@@ -74,6 +74,7 @@ struct RouterState: ~Copyable {
     var waiters: Slab<Waiter>
     var outbox: Outbox
     var links = Links()
+    let security = LinkSecurity()
     var journal: Journal
     var pending = RawList<Submission>()
     let socketAddress: UnsafeMutableRawPointer

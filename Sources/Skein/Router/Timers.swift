@@ -29,7 +29,12 @@ extension RouterCore {
                 state.links[role].fd < 0
             { connect(role) }
             if let deadline = state.links[role].deadline, state.now >= deadline {
-                failed(role, .slow(milliseconds: Self.connectMilliseconds))
+                let isSecuring = state.links[role].state == .securing
+                failed(
+                    role,
+                    isSecuring
+                        ? .tls("no answer to the handshake; is this its tls-port?")
+                        : .slow(milliseconds: Self.connectMilliseconds))
             }
         }
         askCanary()
@@ -50,6 +55,7 @@ extension RouterCore {
         fillPublishLink()
         flushSubscribes()
         for role in RedisLink.Role.allCases where isGathered(role) {
+            if !state.links[role].session.isNone, state.links[role].filling.count > 0 { seal(role) }
             if let submission = state.links[role].takeOff(at: state.now) {
                 state.pending.append(submission)
             }
@@ -59,7 +65,7 @@ extension RouterCore {
     /// A link that was quiet sends at once; a busy one at most every 100 µs.
     @inline(__always)
     private func isGathered(_ role: RedisLink.Role) -> Bool {
-        guard state.links[role].filling.count > 0 else { return false }
+        guard state.links[role].wantsFlush else { return false }
         return state.now.nanoseconds(since: state.links[role].lastFlush) >= Self.gatherNanoseconds
     }
 
@@ -73,9 +79,7 @@ extension RouterCore {
         for role in RedisLink.Role.allCases {
             if let retryAt = state.links[role].retryAt { next = min(next, retryAt) }
             if let deadline = state.links[role].deadline { next = min(next, deadline) }
-            if state.links[role].filling.count > 0, !state.links[role].isSending,
-                state.links[role].state != .idle
-            {
+            if state.links[role].wantsFlush {
                 next = min(next, state.links[role].lastFlush.advanced(byNanoseconds: Self.gatherNanoseconds))
             }
         }
