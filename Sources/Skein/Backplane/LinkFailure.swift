@@ -15,6 +15,8 @@ enum LinkFailure: Equatable {
     /// No answer to connecting and greeting.
     case slow(milliseconds: Int)
     case closed
+    /// Before it answered the greeting.
+    case closedEarly
     /// The connection that hears channels was closed: Redis does that to one that reads too slowly.
     case subscriberClosed
     case silent(seconds: Int)
@@ -52,7 +54,7 @@ enum LinkFailure: Equatable {
         switch self {
         case .unresolved, .sentinel: .address
         case .noSocket, .unreachable: .connect
-        case .closed: .closed
+        case .closed, .closedEarly: .closed
         case .subscriberClosed: .subscriberClosed
         case .slow, .silent: .silent
         case .tlsNeeded, .tls: .tls
@@ -75,7 +77,7 @@ enum LinkFailure: Equatable {
         case .refused, .tls, .tlsNeeded, .sentinel, .unresolved, .noSocket, .notRedis: 3
         case .unreachable, .moved: 2
         case .slow, .silent: 1
-        case .closed, .subscriberClosed: 0
+        case .closed, .closedEarly, .subscriberClosed: 0
         }
     }
 
@@ -97,6 +99,9 @@ enum LinkFailure: Equatable {
         case .slow(let milliseconds):
             "Redis at \(address) did not answer within \(milliseconds / 1_000) s of connecting"
         case .closed: "Redis at \(address) closed the connection"
+        case .closedEarly:
+            "Redis at \(address) closed the connection before it answered; if its port wants TLS, write "
+                + "rediss:// or set REDIS_TLS"
         case .subscriberClosed:
             "Redis at \(address) closed the connection that hears channels; if its log speaks of "
                 + "output buffer limits, raise client-output-buffer-limit pubsub"

@@ -104,7 +104,8 @@ extension RouterCore {
     }
 
     func closed(_ role: RedisLink.Role) -> LinkFailure {
-        role == .subscribe && state.links[role].isReady ? .subscriberClosed : .closed
+        guard state.links[role].isReady else { return .closedEarly }
+        return role == .subscribe ? .subscriberClosed : .closed
     }
 
     private func tell(_ role: RedisLink.Role, _ failure: LinkFailure) {

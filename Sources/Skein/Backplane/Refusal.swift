@@ -41,7 +41,7 @@ enum Refusal: CaseIterable, Equatable {
     /// answer, and all users' keys are renewed within 20 s.
     var quietSeconds: Int {
         switch self {
-        case .clusterMoved, .clusterDown: 60
+        case .clusterMoved: 60
         default: 2
         }
     }
@@ -80,7 +80,7 @@ enum Refusal: CaseIterable, Equatable {
                 + "use one primary, with replicas and Sentinel where it must not fail"
         case .databaseMissing:
             "this node needs the databases \(need.databases); set `databases 16` there"
-        case .commandUnknown: "it lacks a command that this node needs; use Redis 6 or later"
+        case .commandUnknown: "it lacks a command that this node needs; use Redis 6 or later, and its port, not a Sentinel's"
         case .other: "see its log"
         }
     }

@@ -150,7 +150,7 @@ extension RouterCore {
         switch awaited.kind {
         case .select:
             // One database serves all in a cluster.
-            text.text.contains("cluster mode")
+            noticeCluster(text)
         case .role:
             // Writes will show whether it is a primary; after Sentinel's word it has to be known.
             (refusal == .forbidden || refusal == .commandUnknown) && !state.resolver.asksSentinels
@@ -158,6 +158,12 @@ extension RouterCore {
             refusal == .forbidden || refusal == .commandUnknown || refusal == .other
         default: false
         }
+    }
+
+    private func noticeCluster(_ text: Bytes) -> Bool {
+        guard text.text.contains("cluster mode") else { return false }
+        state.isCluster = true
+        return true
     }
 
     private func need(_ kind: Awaited.Kind) -> RedisNeed {

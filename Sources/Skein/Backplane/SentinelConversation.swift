@@ -131,7 +131,9 @@ private extension SentinelConversation {
             return
         }
         let status = unsafe bytes.withUnsafeBufferPointer { plain in
-            plain.baseAddress.map { unsafe session.send($0, count: plain.count, pump: security.pump) }
+            unsafe plain.baseAddress.map {
+                unsafe session.send($0, count: plain.count, pump: security.pump)
+            }
         }
         if case .failed(let failure)? = status { throw SentinelError(text: "\(failure)") }
         try sendOutput()

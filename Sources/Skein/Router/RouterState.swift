@@ -105,6 +105,8 @@ struct RouterState: ~Copyable {
     var wasUp = false
     /// And the link for presence and sessions is there too.
     var wasWhole = false
+    /// A user's keys may be in several places, so no script can have them all.
+    var isCluster = false
     /// Presence is not written for now.
     var refusedWrites: RefusedWrites?
     var news = FailureNews()
