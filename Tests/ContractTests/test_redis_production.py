@@ -108,7 +108,7 @@ def test_the_rule_of_the_readme_is_enough(start, io, name, open_client):
             dave.close()
             until(lambda: keys("GET", f"presence:{dave.user}") is None, 20, what="leaving")
             until(lambda: server.client()("PUBSUB", "NUMSUB", f"user:{dave.user}")[1] == 0, 30)
-        assert node.control("POST", "/disconnect", {"userId": carol.user}).status == 200
+        assert node.control("POST", "/disconnect", {"userId": carol.user, "code": 4403}).status == 200
         carol.expect_closed(4403)
         node.stop()
         assert admin("ACL", "LOG") == [], "something was refused"
@@ -266,7 +266,7 @@ def test_a_cluster(start, io, name, open_client):
     with server.client() as admin:
         admin("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
         until(lambda: "cluster_state:ok" in admin("CLUSTER", "INFO"), 20)
-        expect_ready(node)
+        expect_ready(node, 45)
         carol, dave = talk(node, name, open_client)
         heard_by(node, server, dave)
         until(lambda: admin("GET", f"presence:{dave.user}") == "online", what="presence")
@@ -274,7 +274,7 @@ def test_a_cluster(start, io, name, open_client):
         holds(lambda: node.ready()[0] == 200, 8, what="readiness after a departure")
 
 
-def test_a_cluster_of_several(start, io, name, open_client):
+def test_a_cluster_that_lacks_slots(start, io, name, open_client):
     server = start(make=lambda: Shaped("--cluster-enabled", "yes"))
     with server.client() as admin:
         admin("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)

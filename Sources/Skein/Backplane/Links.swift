@@ -75,7 +75,7 @@ extension RouterCore {
         tell(role, failure)
         state.resolver.refresh(isWrong: failure.cause == .role)
         closeLink(role)
-        if role != .presence { stopWaiting(failure.text(state.resolver.text)) }
+        if role != .presence { stopWaiting("a link is lost") }
         switch role {
         case .publish: break
         case .subscribe: hearNobody()

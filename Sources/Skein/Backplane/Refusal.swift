@@ -39,12 +39,7 @@ enum Refusal: CaseIterable, Equatable {
 
     /// How long none may have come before it counts as over. In a cluster each key has its own
     /// answer, and all users' keys are renewed within 20 s.
-    var quietSeconds: Int {
-        switch self {
-        case .clusterMoved: 60
-        default: 2
-        }
-    }
+    var quietSeconds: Int { self == .clusterMoved || self == .clusterDown ? 25 : 2 }
 
     /// What it means, and what to do.
     func advice(_ need: RedisNeed) -> String {
@@ -89,9 +84,8 @@ enum Refusal: CaseIterable, Equatable {
 /// What a command was for: what has to be allowed for it.
 enum RedisNeed: Equatable {
     case greeting
-    case publish
-    /// Skein's own channels begin so.
-    case own(prefix: String)
+    /// Users' channels, and Skein's own, which begin with the prefix.
+    case publish(prefix: String)
     case subscribe(prefix: String)
     case presence
     case session
@@ -100,8 +94,7 @@ enum RedisNeed: Equatable {
     var rule: String {
         switch self {
         case .greeting: "+select +role +client|setname"
-        case .publish: "+publish &user:*"
-        case .own(let prefix): "+publish &\(prefix)*"
+        case .publish(let prefix): "+publish &user:* &\(prefix)*"
         case .subscribe(let prefix):
             "+subscribe +unsubscribe &user:* &chat:user:* &websocket:broadcast &chat:broadcast &\(prefix)*"
         case .presence:

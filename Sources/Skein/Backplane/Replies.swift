@@ -169,8 +169,7 @@ extension RouterCore {
     private func need(_ kind: Awaited.Kind) -> RedisNeed {
         switch kind {
         case .authenticate, .select, .role, .setName: .greeting
-        case .publish: .publish
-        case .canary: .own(prefix: state.channelPrefix)
+        case .publish, .canary: .publish(prefix: state.channelPrefix)
         case .probe, .write: .presence
         case .session, .poll: .session
         }

@@ -43,7 +43,7 @@ struct LinkFailureTests {
     }
 
     @Test("what an ACL has to allow is named", arguments: [
-        (RedisNeed.publish, "+publish &user:*"), (.own(prefix: "ws:"), "&ws:*"),
+        (RedisNeed.publish(prefix: "x:"), "+publish &user:* &x:*"),
         (.subscribe(prefix: "x:"), "&chat:user:*"), (.subscribe(prefix: "x:"), "&x:*"),
         (.presence, "~presence:*"), (.session, "~session:*"), (.greeting, "+role"),
     ])
@@ -57,6 +57,7 @@ struct LinkFailureTests {
         (.unreachable(errno: ECONNREFUSED), "h:1", "Connection refused"),
         (.unresolved, "h:1", "DNS"), (.slow(milliseconds: 2_000), "h:1", "2 s"),
         (.silent(seconds: 3), "h:1", "3 s"), (.tlsNeeded, "h:1", "rediss://"),
+        (.closedEarly, "h:1", "rediss://"),
         (.subscriberClosed, "h:1", "client-output-buffer-limit pubsub"),
         (.noSocket(SystemError(call: "socket", errno: EMFILE)), "h:1", "socket"),
     ])
