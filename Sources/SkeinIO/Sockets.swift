@@ -41,13 +41,29 @@ package enum Sockets {
     /// Connects and waits for it: for tools and tests.
     package static func connect(to address: SocketAddress) throws(SystemError) -> Int32 {
         let fd = try stream(for: address)
-        let result = unsafe address.withSockAddress { unsafe Glibc.connect(fd, $0, $1) }
-        guard result == 0 else {
-            let error = SystemError(call: "connect to \(address)", errno: errno)
+        do throws(SystemError) { try connect(fd, to: address) } catch {
             close(fd)
             throw error
         }
         return fd
+    }
+
+    /// Connects a socket of ``stream(for:)`` and waits for it, as long as ``setTimeouts(_:milliseconds:)``
+    /// says.
+    package static func connect(_ fd: Int32, to address: SocketAddress) throws(SystemError) {
+        let result = unsafe address.withSockAddress { unsafe Glibc.connect(fd, $0, $1) }
+        guard result != 0 else { return }
+        throw SystemError(
+            call: "connect to \(address)", errno: errno == EINPROGRESS ? ETIMEDOUT : errno)
+    }
+
+    /// How long connecting, sending and receiving may wait: for threads that are no loop.
+    package static func setTimeouts(_ fd: Int32, milliseconds: Int) {
+        var time = timeval(tv_sec: milliseconds / 1_000, tv_usec: milliseconds % 1_000 * 1_000)
+        for option in [SO_SNDTIMEO, SO_RCVTIMEO] {
+            unsafe setsockopt(
+                fd, SOL_SOCKET, option, &time, socklen_t(MemoryLayout<timeval>.size))
+        }
     }
 
     /// Two connected stream sockets.

@@ -17,15 +17,56 @@ public struct RedisAddress: Sendable, Equatable {
     public enum Endpoint: Sendable, Equatable {
         case tcp(host: String, port: UInt16)
         case unix(path: String)
+        /// Wherever Sentinels say that the primary is.
+        case sentinels(RedisSentinels)
     }
     public var endpoint: Endpoint
+    /// Of the ACL; `nil` for the default user.
     public var username: String?
     public var password: String?
-    /// Stands for database 0 of the contract; the others keep their numbers.
-    public var database = 0
-    public var tls = false
+    /// `nil` for plain TCP.
+    public var tls: RedisTLS?
 
     public init(endpoint: Endpoint) { self.endpoint = endpoint }
+}
+
+/// Who knows where the primary is.
+public struct RedisSentinels: Sendable, Equatable {
+    public struct Address: Sendable, Equatable, CustomStringConvertible {
+        public var host: String
+        public var port: UInt16
+
+        public init(host: String, port: UInt16) {
+            self.host = host
+            self.port = port
+        }
+
+        public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+    }
+    /// Asked in this order; not empty.
+    public var addresses: [Address]
+    /// The name under which they watch it.
+    public var primary: String
+    /// Of the Sentinels themselves; Redis has its own.
+    public var username: String?
+    public var password: String?
+
+    public init(addresses: [Address], primary: String) {
+        self.addresses = addresses
+        self.primary = primary
+    }
+}
+
+/// How Redis proves who it is, and this node to it. Files are PEM.
+public struct RedisTLS: Sendable, Equatable {
+    /// Whom to believe; `nil` for the system's authorities.
+    public var authorityFile: String?
+    public var certificateFile: String?
+    public var keyFile: String?
+    /// The name in the certificate; `nil` for the host that is connected to.
+    public var serverName: String?
+
+    public init() {}
 }
 
 public enum BackplaneChoice: Sendable, Equatable {

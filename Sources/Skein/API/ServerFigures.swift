@@ -43,6 +43,9 @@ extension Server {
         backplane.subscriptions = Int(metrics.value.subscriptions.count)
         backplane.malformed = metrics.value.malformed.count
         backplane.reconnects = metrics.value.reconnects.count
+        for cause in LinkFailure.Cause.allCases {
+            backplane.linkFailures[cause.name] = metrics.value.failures[cause.rawValue].count
+        }
         backplane.published = metrics.value.published.count
         backplane.dropped = [
             "backplane_queue_full": metrics.value.queueFull.count,

@@ -73,6 +73,8 @@ public struct BackplaneSnapshot: Sendable {
     public var subscriptions = 0
     public var malformed: UInt64 = 0
     public var reconnects: UInt64 = 0
+    /// Links to Redis that were lost, by cause.
+    public var linkFailures: [String: UInt64] = [:]
     public var published: UInt64 = 0
     public var dropped: [String: UInt64] = [:]
     public var inboxDepth = 0

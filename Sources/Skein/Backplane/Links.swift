@@ -1,4 +1,4 @@
-// The links to Redis over their lives: connecting, greeting, replies, failure, back-off. One failed
+// The links to Redis over their lives: connecting, bytes in and out, failure, back-off. One failed
 // link is replaced alone; a silent canary replaces the two that it travels on.
 
 internal import Glibc
@@ -8,18 +8,26 @@ internal import SkeinWire
 extension RouterCore {
     static var connectMilliseconds: Int { 2_000 }
     static var backoffMilliseconds: (first: Int, most: Int) { (50, 2_000) }
+    /// A link that stood this long is tried again at once.
+    static var steadySeconds: Int64 { 10 }
 
     // MARK: Connecting
 
     func connect(_ role: RedisLink.Role) {
         state.links[role].retryAt = nil
-        guard let address = state.resolver.current else {
-            failed(role, "the address of Redis, \(state.resolver.text), cannot be resolved")
+        guard let place = state.resolver.current else {
+            if let failure = state.resolver.failure {
+                failed(role, failure)
+            } else {
+                // The first Sentinel is still being asked; its answer comes as a task.
+                state.links[role].retryAt = state.now.advanced(byMilliseconds: 1_000)
+            }
             return
         }
+        let address = place.address
         let fd: Int32
         do throws(SystemError) { fd = try state.shared.host.stream(for: address) } catch {
-            failed(role, "no socket for Redis: \(error)")
+            failed(role, .noSocket(error))
             return
         }
         if !address.isLocal { state.shared.host.setNoDelay(fd) }
@@ -37,38 +45,7 @@ extension RouterCore {
                 address: UInt(bitPattern: memory), count: length))
     }
 
-    private func greet(_ role: RedisLink.Role) {
-        state.links[role].state = .greeting
-        let redis = state.redis
-        if let password = redis?.password {
-            let user = redis?.username
-            let room = password.utf8.count + (user?.utf8.count ?? 0) + 96
-            state.links[role].command(Awaited(kind: .authenticate), room: room) { writer in
-                RESPCommand.writeArray(user == nil ? 2 : 3, into: &writer)
-                writer.appendBulk("AUTH")
-                for var text in [user, password].compactMap({ $0 }) {
-                    text.withUTF8 { span in unsafe RESPCommand.writeBulk(span.span, into: &writer) }
-                }
-            }
-        }
-        let database = state.links[role].database
-        state.links[role].command(Awaited(kind: .select), room: 64) { writer in
-            RESPCommand.writeArray(2, into: &writer)
-            writer.appendBulk("SELECT")
-            writer.appendBulk(decimal: Int64(database))
-        }
-        state.links[role].command(Awaited(kind: .setName), room: 96) { writer in
-            RESPCommand.writeArray(3, into: &writer)
-            writer.appendBulk("CLIENT")
-            writer.appendBulk("SETNAME")
-            writer.append("$22\r\nskein-")
-            writer.appendHex(state.node)
-            writer.append("\r\n")
-        }
-        receive(role)
-    }
-
-    private func receive(_ role: RedisLink.Role) {
+    func receive(_ role: RedisLink.Role) {
         state.links[role].isReceiving = true
         state.pending.append(
             Submission(
@@ -76,39 +53,13 @@ extension RouterCore {
                 token: state.links[role].token(RouterOperation.receive)))
     }
 
-    private func becameReady(_ role: RedisLink.Role) {
-        state.links[role].state = .ready
-        state.links[role].deadline = nil
-        state.links[role].lastReply = state.now
-        if role != .presence { state.canaryAsked = nil }
-        switch role {
-        case .publish:
-            // What Redis did not answer for is sent again, in order; whoever heard it knows by its
-            // number.
-            state.sentSequence = state.acknowledgedSequence
-        case .subscribe:
-            state.links[.subscribe].filling.write(room: 512) { writer in
-                RESPCommand.writeArray(5, into: &writer)
-                writer.appendBulk("SUBSCRIBE")
-                writer.appendBulk("websocket:broadcast")
-                writer.appendBulk("chat:broadcast")
-                RESPCommand.writeBulk(state.canaryChannel.span, into: &writer)
-                RESPCommand.writeBulk(state.commandChannel.span, into: &writer)
-            }
-            subscribeEveryone()
-        case .presence:
-            for shard in 0..<state.shardCount {
-                let memory = unsafe state.outbox.append(to: shard, kind: ShardRecord.announce.rawValue)
-                if unsafe memory == nil { metrics.overload.add() }
-            }
-        }
-    }
-
     // MARK: Failing
 
     /// Gives a link up and tries again after a while.
-    func failed(_ role: RedisLink.Role, _ why: String) {
-        let was = state.links[role].state
+    func failed(_ role: RedisLink.Role, _ failure: LinkFailure) {
+        let wasReady = state.links[role].isReady
+        let readyFor = state.now.nanoseconds(since: state.links[role].readyAt)
+        if wasReady && readyFor > Self.steadySeconds * 1_000_000_000 { state.links[role].attempts = 0 }
         state.links[role].attempts += 1
         let most = min(
             Self.backoffMilliseconds.most,
@@ -117,23 +68,64 @@ extension RouterCore {
         state.links[role].retryAt = state.now.advanced(byMilliseconds: Int(wait))
         state.links[role].state = .idle
         state.links[role].deadline = nil
+        state.links[role].failure = failure
+        state.links[role].isProving = wasReady ? failure.isRefusal : state.links[role].isProving
+        state.links[role].provenAt = nil
         metrics.reconnects.add()
-        state.reason.set(why)
-        metrics.set(.degraded)
-        // All links fail for one reason as a rule; it is said once.
-        if was == .ready || state.links[role].attempts == 1, why != state.lastFailure {
-            state.lastFailure = why
-            log(.warning, "link to Redis lost: \(why)", [("link", "\(role)")])
-        }
-        if state.resolver.isNamed { state.resolver.refresh() }
+        metrics.failures[failure.cause.rawValue].add()
+        tell(role, failure)
+        state.resolver.refresh(isWrong: failure.cause == .role)
         closeLink(role)
-        if role != .presence { stopWaiting(why) }
+        if role != .presence { stopWaiting("a link is lost") }
         switch role {
         case .publish: break
         case .subscribe: hearNobody()
-        case .presence: releaseSessions()
+        case .presence:
+            state.refusedWrites = nil
+            releaseSessions()
         }
         evaluate()
+    }
+
+    /// Redis was found to be what none of the links can use.
+    func allFailed(_ failure: LinkFailure) {
+        for role in RedisLink.Role.allCases where state.links[role].state != .idle {
+            failed(role, failure)
+        }
+    }
+
+    /// Sentinels name a primary, another one, or have no answer.
+    func addressChanged() {
+        guard state.hasRedis, state.finishBy == nil else { return }
+        for role in RedisLink.Role.allCases where state.links[role].state == .idle {
+            state.links[role].retryAt = state.now
+        }
+        guard state.resolver.failure == nil else { return }
+        allFailed(.moved)
+    }
+
+    func closed(_ role: RedisLink.Role) -> LinkFailure {
+        guard state.links[role].isReady else { return .closedEarly }
+        return role == .subscribe ? .subscriberClosed : .closed
+    }
+
+    private func tell(_ role: RedisLink.Role, _ failure: LinkFailure) {
+        metrics.set(.degraded)
+        tellReason()
+        let text = failure.text(state.resolver.text)
+        guard state.news.isNews(text, at: state.now) else { return }
+        log(.warning, "link to Redis lost: \(text)", [("link", "\(role)"), ("cause", failure.cause.name)])
+    }
+
+    /// What health and readiness say while Redis is not up: of all links' failures the weightiest.
+    func tellReason() {
+        var reason = state.refusedWrites?.failure
+        for role in RedisLink.Role.allCases {
+            guard let failure = state.links[role].failure else { continue }
+            if let known = reason, known.weight >= failure.weight { continue }
+            reason = failure
+        }
+        state.reason.set(reason?.text(state.resolver.text) ?? "Redis answers; its canary is awaited")
     }
 
     private func closeLink(_ role: RedisLink.Role) {
@@ -147,7 +139,7 @@ extension RouterCore {
 
     private func closeIfIdle(_ role: RedisLink.Role) {
         guard state.links[role].isClosing, !state.links[role].isSending,
-            !state.links[role].isReceiving
+            !state.links[role].isReceiving, !state.links[role].isOpening
         else { return }
         state.pending.append(Submission(.close, fd: state.links[role].fd, token: .ignored))
         state.links[role].fd = -1
@@ -186,17 +178,19 @@ extension RouterCore {
         state.links[role].isSending = false
         guard !state.links[role].isClosing else { return }
         guard result >= 0 else {
-            failed(role, "Redis at \(state.resolver.text) does not answer: \(unsafe String(cString: strerror(-result)))")
+            failed(role, .unreachable(errno: -result))
             return
         }
-        greet(role)
+        if state.redis?.tls == nil { greet(role) } else { secure(role) }
     }
 
     private func sent(_ role: RedisLink.Role, _ result: Int32) {
         state.links[role].isSending = false
         guard !state.links[role].isClosing else { return }
         guard result > 0 else {
-            failed(role, "Redis closed the connection")
+            // What Redis said before it hung up may still be on its way in, and says why.
+            let isGone = result == -EPIPE || result == -ECONNRESET
+            if !isGone || !state.links[role].isReceiving { failed(role, closed(role)) }
             return
         }
         state.links[role].sentOfFlying += Int(result)
@@ -213,12 +207,19 @@ extension RouterCore {
             if completion.result == -ENOBUFS || completion.result == -EINTR {
                 if !state.links[role].isReceiving { receive(role) }
             } else {
-                failed(role, "Redis closed the connection")
+                failed(role, closed(role))
             }
             return
         }
         let base = unsafe state.buffers.bytes(of: completion.buffer)
         let bytes = unsafe Bytes(base, count: Int(completion.result))
+        if state.links[role].session.isNone { take(role, bytes) } else { open(role, bytes) }
+        guard state.links[role].fd >= 0 else { return }
+        if !completion.hasMore && !state.links[role].isClosing { receive(role) }
+    }
+
+    /// What Redis said: whole replies are read where they lie, a part of one is kept.
+    func take(_ role: RedisLink.Role, _ bytes: Bytes) {
         if state.links[role].input.count == 0 {
             let taken = read(role, bytes)
             guard !state.links[role].isClosing, state.links[role].fd >= 0 else { return }
@@ -228,140 +229,6 @@ extension RouterCore {
             let taken = read(role, state.links[role].input.bytes)
             guard !state.links[role].isClosing, state.links[role].fd >= 0 else { return }
             state.links[role].input.removeFirst(taken)
-        }
-        if !completion.hasMore && !state.links[role].isClosing { receive(role) }
-    }
-
-    // MARK: Reading
-
-    /// - Returns: how many of the bytes were whole replies.
-    private func read(_ role: RedisLink.Role, _ bytes: Bytes) -> Int {
-        var offset = 0
-        while offset < bytes.count, !state.links[role].isClosing {
-            let rest = bytes.slice(from: offset, count: bytes.count - offset)
-            // Pushes begin when the greeting is over.
-            let taken =
-                role == .subscribe && state.links[role].awaited.isEmpty
-                ? readPush(rest) : readReply(role, rest)
-            guard taken > 0 else { break }
-            offset += taken
-        }
-        return offset
-    }
-
-    private func readPush(_ bytes: Bytes) -> Int {
-        do throws(RESPError) {
-            let scanner = PushScanner(bulkBytesMax: state.limits.backplaneQueueBytesMax)
-            guard let push = unsafe try scanner.next(in: bytes.buffer.span, at: 0) else { return 0 }
-            switch push.kind {
-            case .message: heard(bytes.slice(push.channel), bytes.slice(push.payload))
-            case .subscribe: subscribed(bytes.slice(push.channel))
-            case .unsubscribe: unsubscribed(bytes.slice(push.channel))
-            case .pong: break
-            case .error:
-                failed(.subscribe, "Redis refused a subscription: \(bytes.slice(push.payload).text)")
-                return 0
-            case .other:
-                failed(.subscribe, "Redis sent a push that is none of pub/sub's")
-                return 0
-            }
-            return push.consumed
-        } catch {
-            failed(.subscribe, "what Redis sent is not its protocol")
-            return 0
-        }
-    }
-
-    private func readReply(_ role: RedisLink.Role, _ bytes: Bytes) -> Int {
-        state.links[role].lastReply = state.now
-        // Once a reply was longer than a line, the general reader may hold part of the next.
-        if state.links[role].reader != nil { return readLongReply(role, bytes) }
-        guard let (reply, count) = RedisLink.line(bytes) else { return 0 }
-        if case .other = reply { return readLongReply(role, bytes) }
-        guard let awaited = state.links[role].awaited.popFirst() else {
-            failed(role, "Redis answered what was not asked")
-            return 0
-        }
-        answered(role, awaited, reply)
-        return count
-    }
-
-    /// Replies that are more than a line, through the general reader. It takes all bytes there are
-    /// and gives back whole replies.
-    private func readLongReply(_ role: RedisLink.Role, _ bytes: Bytes) -> Int {
-        do throws(RESPError) {
-            if state.links[role].reader == nil { state.links[role].reader = RESPReader() }
-            unsafe try state.links[role].reader?.feed(bytes.buffer.span)
-            while let reply = try state.links[role].reader?.next() {
-                guard let awaited = state.links[role].awaited.popFirst() else { break }
-                take(reply, role, awaited)
-                guard state.links[role].state != .idle else { break }
-            }
-            return bytes.count
-        } catch {
-            failed(role, "what Redis sent is not its protocol")
-            return 0
-        }
-    }
-
-    private func take(_ reply: borrowing RESPReply, _ role: RedisLink.Role, _ awaited: Awaited) {
-        switch reply.value.kind {
-        case .integer:
-            answered(role, awaited, .integer(reply.value.integer ?? 0))
-        case .error:
-            reply.value.withBytes { text in
-                unsafe text.withUnsafeBufferPointer { buffer in
-                    let bytes = unsafe buffer.baseAddress.map { unsafe Bytes($0, count: buffer.count) }
-                    answered(role, awaited, .error(bytes ?? .empty))
-                }
-            }
-        case .string, .status, .array, .null:
-            answered(role, awaited, .other)
-        }
-    }
-
-    @inline(__always)
-    private func answered(_ role: RedisLink.Role, _ awaited: Awaited, _ reply: LineReply) {
-        var isPresent: Bool?
-        switch reply {
-        case .integer(let number): isPresent = number != 0
-        case .error(let text):
-            refused(role, awaited, text)
-            return
-        case .status, .other: break
-        }
-        switch awaited.kind {
-        case .publish: acknowledged()
-        case .setName: becameReady(role)
-        case .session: sessionAnswered(awaited, isPresent)
-        case .poll: pollAnswered(awaited, isPresent)
-        case .authenticate, .select, .canary, .other: break
-        }
-    }
-
-    private func refused(_ role: RedisLink.Role, _ awaited: Awaited, _ text: Bytes) {
-        switch awaited.kind {
-        case .authenticate:
-            failed(role, "Redis refused the password (\(text.text)); check REDIS_PASSWORD or the URL")
-        case .select where text.text.contains("cluster"):
-            // One database serves all in a cluster.
-            break
-        case .select where text.dropping("NOAUTH") != nil:
-            failed(role, "Redis wants a password: set REDIS_PASSWORD or give it in the URL")
-        case .select, .canary:
-            failed(role, "Redis refused a command: \(text.text)")
-        case .setName:
-            // Without a name all else works; an ACL may forbid CLIENT.
-            if text.dropping("NOAUTH") != nil {
-                failed(role, "Redis wants a password: set REDIS_PASSWORD or give it in the URL")
-            } else {
-                becameReady(role)
-            }
-        case .publish:
-            failed(role, "Redis refused to publish: \(text.text)")
-        case .session: sessionAnswered(awaited, nil)
-        case .poll, .other:
-            metrics.malformed.add()
         }
     }
 }

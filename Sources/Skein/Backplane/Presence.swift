@@ -12,7 +12,7 @@ extension RouterCore {
     static var presenceBytesMax: Int { 4 << 20 }
 
     private func presenceCommand(
-        _ count: Int, room: Int, awaiting kind: Awaited = Awaited(kind: .other),
+        _ count: Int, room: Int, awaiting kind: Awaited = Awaited(kind: .write),
         _ write: (inout ByteWriter) -> Void
     ) {
         guard state.links[.presence].isReady,
@@ -97,6 +97,8 @@ extension RouterCore {
     func endPresence(_ user: UInt32) {
         guard state.users[user].isPresent else { return }
         state.users[user].isPresent = false
+        // In a cluster the keys' own time ends them.
+        guard !state.isCluster else { return }
         let id = state.users.id(of: user)
         presenceCommand(7, room: 3 * id.count + 512) { writer in
             writer.appendBulk("EVAL")

@@ -31,8 +31,12 @@ struct CommandBuffer: ~Copyable {
 
     mutating func removeAll() { count = 0 }
 
+    func withBytes<Result>(_ body: (Bytes) -> Result) -> Result {
+        unsafe body(Bytes(base, count: count))
+    }
+
     private mutating func grow(_ wanted: Int) {
-        var size = capacity
+        var size = max(capacity, 4_096)
         while size < wanted { size *= 2 }
         let larger = UnsafeMutablePointer<UInt8>.allocate(capacity: size)
         unsafe larger.update(from: base, count: count)
@@ -44,7 +48,13 @@ struct CommandBuffer: ~Copyable {
 
 /// What a reply will be the answer to.
 struct Awaited: BitwiseCopyable {
-    enum Kind: UInt8 { case authenticate, select, setName, publish, canary, session, poll, other }
+    enum Kind: UInt8 {
+        case authenticate, select, role, setName, publish, canary, session, poll
+        /// The presence link's own canary: a write that changes nothing.
+        case probe
+        /// A write to presence, whose answer matters only when it is an error.
+        case write
+    }
     var kind: Kind
     var argument: UInt32 = 0
     var generation: UInt32 = 0
@@ -55,10 +65,11 @@ enum LineReply {
     case status
     case integer(Int64)
     case error(Bytes)
+    case null
     case other
 }
 
-enum LinkState: Equatable { case idle, connecting, greeting, ready }
+enum LinkState: Equatable { case idle, connecting, securing, greeting, ready }
 
 struct RedisLink: ~Copyable {
     enum Role: UInt8, CaseIterable { case publish, subscribe, presence }
@@ -72,6 +83,11 @@ struct RedisLink: ~Copyable {
     var filling = CommandBuffer()
     var flying = CommandBuffer()
     var sentOfFlying = 0
+    /// Where the link is in TLS: its session, and what that has to say.
+    var session = TLSSession.none
+    var sealed = CommandBuffer(capacity: 0)
+    /// The session is in use further up the stack, so it may not be freed.
+    var isOpening = false
     var isSending = false
     var isReceiving = false
     /// Cancelled, and waiting for its last completion before the descriptor is closed.
@@ -86,13 +102,28 @@ struct RedisLink: ~Copyable {
     var lastFlush = Instant(nanoseconds: 0)
     /// When Redis last said something on this link.
     var lastReply = Instant(nanoseconds: 0)
+    var readyAt = Instant(nanoseconds: 0)
+    /// Why it is not there, or may not be for long.
+    var failure: LinkFailure?
+    /// Redis took the greeting last time and then refused what the link is for.
+    var isProving = false
+    /// Until when it has to stand, after such a refusal, before it counts as up.
+    var provenAt: Instant?
 
     init(role: Role, database: Int) {
         self.role = role
         self.database = database
     }
 
+    deinit {
+        if !session.isNone { session.free() }
+    }
+
+    /// Something is there to be sent, and nothing on its way.
+    var wantsFlush: Bool { (filling.count > 0 || sealed.count > 0) && !isSending && state != .idle }
     var isReady: Bool { state == .ready }
+    /// And nothing it was given has been refused since.
+    var isProven: Bool { state == .ready && provenAt == nil }
 
     func token(_ operation: UInt8) -> Token {
         Token(slot: UInt32(role.rawValue), generation: generation, operation: operation)
@@ -107,11 +138,16 @@ struct RedisLink: ~Copyable {
 
     /// Swaps the buffers for the next send; `nil` while one is in flight or nothing waits.
     mutating func takeOff(at now: Instant) -> Submission? {
-        guard !isSending, !isClosing, filling.count > 0, state == .greeting || state == .ready else {
-            return nil
+        guard !isSending, !isClosing, state != .idle, state != .connecting else { return nil }
+        if session.isNone {
+            guard filling.count > 0 else { return nil }
+            swap(&filling, &flying)
+            filling.removeAll()
+        } else {
+            guard sealed.count > 0 else { return nil }
+            swap(&sealed, &flying)
+            sealed.removeAll()
         }
-        swap(&filling, &flying)
-        filling.removeAll()
         sentOfFlying = 0
         lastFlush = now
         return sendRest()
@@ -131,6 +167,9 @@ struct RedisLink: ~Copyable {
         sentOfFlying = 0
         input.removeAll()
         awaited.removeAll()
+        sealed.removeAll()
+        if !session.isNone { session.free() }
+        session = .none
         reader = nil
         deadline = nil
     }
@@ -154,6 +193,8 @@ struct RedisLink: ~Copyable {
             let text = bytes.slice(from: 1, count: end - 1)
             guard let number = unsafe JSONNumber.integer(text.buffer.span) else { return (.other, 0) }
             return (.integer(Int64(number)), end + 2)
+        case UInt8(ascii: "$") where unsafe isLine && base[1] == UInt8(ascii: "-"):
+            return (.null, end + 2)
         case UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: ":"):
             return end >= 1_024 ? (.other, 0) : nil
         default:

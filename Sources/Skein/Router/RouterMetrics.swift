@@ -8,6 +8,8 @@ struct RouterMetrics: ~Copyable, Sendable {
     let heard = Counter()
     let malformed = Counter()
     let reconnects = Counter()
+    /// By cause.
+    let failures = CounterArray(LinkFailure.Cause.allCases.count)
     let queuedCommands = Counter()
     let queuedBytes = Counter()
     let subscriptions = Counter()

@@ -67,6 +67,7 @@ struct RouterState: ~Copyable {
     let resolver: AddressResolver
     /// This node in `via`, as 64 bits.
     let node: UInt64
+    let channelPrefix: String
     let canaryChannel: [UInt8]
     let commandChannel: [UInt8]
 
@@ -74,6 +75,7 @@ struct RouterState: ~Copyable {
     var waiters: Slab<Waiter>
     var outbox: Outbox
     var links = Links()
+    let security = LinkSecurity()
     var journal: Journal
     var pending = RawList<Submission>()
     let socketAddress: UnsafeMutableRawPointer
@@ -104,8 +106,11 @@ struct RouterState: ~Copyable {
     var wasUp = false
     /// And the link for presence and sessions is there too.
     var wasWhole = false
-    /// What was logged last as a reason; forgotten when Redis is up.
-    var lastFailure = ""
+    /// A user's keys may be in several places, so no script can have them all.
+    var isCluster = false
+    /// Presence is not written for now.
+    var refusedWrites: RefusedWrites?
+    var news = FailureNews()
 
     var envelope = MemberTable()
     var inner = MemberTable()
@@ -160,6 +165,7 @@ struct RouterCore {
     }
 
     func destroy() {
+        state.resolver.stop()
         unsafe state.socketAddress.deallocate()
         unsafe pointer.deinitialize(count: 1)
         unsafe pointer.deallocate()
@@ -189,11 +195,16 @@ extension RouterState {
         let limits = configuration.limits
         var redis: RedisAddress?
         if case .redis(let address) = configuration.backplane { redis = address }
+        let inbox = shared.routerInbox
         unsafe self.init(
             shared: shared, clock: shared.host.clock, limits: limits, metrics: metrics, reason: reason, buffers: buffers,
             redis: redis, hasRedis: redis != nil, shardCount: shared.shardCount,
-            resolver: AddressResolver(redis?.endpoint ?? .unix(path: "/nonexistent")),
-            node: node,
+            resolver: AddressResolver(redis ?? RedisAddress(endpoint: .unix(path: "/nonexistent"))) {
+                _ = LoopTask<RouterCore>.post(to: inbox, kind: RouterRecord.task.rawValue) {
+                    $0.addressChanged()
+                }
+            },
+            node: node, channelPrefix: configuration.redisPrefix,
             canaryChannel: Array("\(configuration.redisPrefix)canary:\(shared.nodeID)".utf8),
             commandChannel: Array("\(configuration.redisPrefix)commands".utf8),
             users: UserTable(usersMax: 1 << 20), waiters: Slab(maxSlots: 1 << 20),

@@ -29,7 +29,12 @@ extension RouterCore {
                 state.links[role].fd < 0
             { connect(role) }
             if let deadline = state.links[role].deadline, state.now >= deadline {
-                failed(role, "Redis did not answer within 2 s of connecting")
+                let isSecuring = state.links[role].state == .securing
+                failed(
+                    role,
+                    isSecuring
+                        ? .tls("no answer to the handshake; is this its tls-port?")
+                        : .slow(milliseconds: Self.connectMilliseconds))
             }
         }
         askCanary()
@@ -50,6 +55,7 @@ extension RouterCore {
         fillPublishLink()
         flushSubscribes()
         for role in RedisLink.Role.allCases where isGathered(role) {
+            if !state.links[role].session.isNone, state.links[role].filling.count > 0 { seal(role) }
             if let submission = state.links[role].takeOff(at: state.now) {
                 state.pending.append(submission)
             }
@@ -59,7 +65,7 @@ extension RouterCore {
     /// A link that was quiet sends at once; a busy one at most every 100 µs.
     @inline(__always)
     private func isGathered(_ role: RedisLink.Role) -> Bool {
-        guard state.links[role].filling.count > 0 else { return false }
+        guard state.links[role].wantsFlush else { return false }
         return state.now.nanoseconds(since: state.links[role].lastFlush) >= Self.gatherNanoseconds
     }
 
@@ -73,9 +79,7 @@ extension RouterCore {
         for role in RedisLink.Role.allCases {
             if let retryAt = state.links[role].retryAt { next = min(next, retryAt) }
             if let deadline = state.links[role].deadline { next = min(next, deadline) }
-            if state.links[role].filling.count > 0, !state.links[role].isSending,
-                state.links[role].state != .idle
-            {
+            if state.links[role].wantsFlush {
                 next = min(next, state.links[role].lastFlush.advanced(byNanoseconds: Self.gatherNanoseconds))
             }
         }
@@ -99,51 +103,69 @@ extension RouterCore {
         }
     }
 
-    /// The presence link has a canary of its own: a PING once a second, whose answer has to come.
+    /// The presence link has a canary of its own: a write once a second that finds nothing to
+    /// change, since no user has an empty ID. What would be refused to a presence is refused to it.
     private func askPresence() {
         guard state.links[.presence].isReady else { return }
         let silence = state.now.nanoseconds(since: state.links[.presence].lastReply)
         guard silence < state.limits.canaryTimeout.nanoseconds else {
-            failed(.presence, "Redis is silent on the link for presence and sessions")
+            failed(.presence, .silent(seconds: Int(silence / 1_000_000_000)))
             return
         }
-        state.links[.presence].command(Awaited(kind: .other), room: 32) { writer in
-            RESPCommand.writeArray(1, into: &writer)
-            writer.appendBulk("PING")
+        state.links[.presence].command(Awaited(kind: .probe), room: 96) { writer in
+            RESPCommand.writeArray(6, into: &writer)
+            writer.appendBulk("SET")
+            writer.appendBulk("presence:")
+            writer.appendBulk("online")
+            writer.appendBulk("XX")
+            writer.appendBulk("EX")
+            writer.appendBulk("300")
         }
     }
 
     /// What health, readiness and metrics say: it follows the canary, not the sockets.
     func evaluate() {
+        proveLinks()
         let timeout = state.limits.canaryTimeout.nanoseconds
         let areReady = state.links[.publish].isReady && state.links[.subscribe].isReady
+        let areProven = state.links[.publish].isProven && state.links[.subscribe].isProven
         var isUp = false
         if areReady, let heard = state.canaryHeard, let asked = state.canaryAsked, heard >= asked {
-            isUp = state.now.nanoseconds(since: heard) < timeout
+            isUp = areProven && state.now.nanoseconds(since: heard) < timeout
         }
         if areReady, !isUp, let asked = state.canaryAsked {
             let last = max(asked, state.canaryHeard ?? asked)
             if state.now.nanoseconds(since: last) >= timeout {
-                failed(.publish, "Redis is silent: its canary was not heard for \(timeout / 1_000_000_000) s")
-                failed(.subscribe, "Redis is silent: its canary was not heard")
-                if state.links[.presence].isReady { failed(.presence, "Redis is silent") }
+                for role in RedisLink.Role.allCases where state.links[role].isReady {
+                    failed(role, .silent(seconds: Int(timeout / 1_000_000_000)))
+                }
                 return
             }
         }
         if !isUp && state.wasUp { stopWaiting("its canary is not heard") }
         state.wasUp = isUp
         // All three links: without the third nobody's session can be asked for.
-        let isWhole = isUp && state.links[.presence].isReady
+        let isWhole = isUp && state.links[.presence].isProven && state.refusedWrites == nil
         guard isWhole != state.wasWhole else { return }
         state.wasWhole = isWhole
         if isWhole {
             metrics.set(.up)
-            state.lastFailure = ""
+            state.news.forget()
             state.reason.set(nil)
-            for role in RedisLink.Role.allCases { state.links[role].attempts = 0 }
             log(.info, "Redis is up", [("address", state.resolver.text)])
         } else {
             metrics.set(.degraded)
+        }
+    }
+
+    /// Links that were refused something stand for good once they stood for a while.
+    private func proveLinks() {
+        for role in RedisLink.Role.allCases {
+            guard let provenAt = state.links[role].provenAt, state.now >= provenAt else { continue }
+            state.links[role].provenAt = nil
+            state.links[role].isProving = false
+            state.links[role].failure = nil
+            tellReason()
         }
     }
 

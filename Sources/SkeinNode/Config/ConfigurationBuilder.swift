@@ -6,7 +6,7 @@ internal import Skein
 struct ConfigurationBuilder {
     var values: ConfigurationValues
     let isDevelopment: Bool
-    private(set) var problems: [ConfigurationProblem] = []
+    var problems: [ConfigurationProblem] = []
     private(set) var jwt: JWTSettings?
 
     init(values: ConfigurationValues, isDevelopment: Bool) {
@@ -25,7 +25,7 @@ struct ConfigurationBuilder {
     }
 }
 
-private extension ConfigurationBuilder {
+extension ConfigurationBuilder {
     mutating func fail(_ key: String, _ message: String) {
         problems.append(.error(key, message))
     }
@@ -33,7 +33,9 @@ private extension ConfigurationBuilder {
     mutating func warn(_ key: String, _ message: String) {
         problems.append(.warning(key, message))
     }
+}
 
+private extension ConfigurationBuilder {
     mutating func makeJWT(secretNeeded: Bool) -> JWTSettings? {
         if values.text("JWT_SECRET") == nil, isDevelopment {
             values.set("JWT_SECRET", .text(Self.randomSecret()), .development)
@@ -301,57 +303,5 @@ private extension ConfigurationBuilder {
                 "WS_RECEIVE_BUFFERS is \(limits.receiveBuffersCount), which is no power of two; "
                     + "write 512, 1024 or 2048.")
         }
-    }
-}
-
-private extension ConfigurationBuilder {
-    mutating func makeBackplane() -> BackplaneChoice {
-        let given = ["WS_REDIS_URL", "REDIS_URL", "REDIS_HOST"].first(where: values.isSet)
-        switch values.text("WS_ADAPTER") {
-        case "memory":
-            if let given {
-                warn(
-                    given,
-                    "\(given) is set, but WS_ADAPTER=memory (\(values.origin("WS_ADAPTER"))): this "
-                        + "node talks to no other; remove one of the two.")
-            }
-            return .memory
-        case "redis":
-            guard given != nil else {
-                fail(
-                    "WS_ADAPTER",
-                    "WS_ADAPTER is redis, but no address is given; set REDIS_URL, such as "
-                        + "redis://127.0.0.1:6379.")
-                return .memory
-            }
-        default:
-            guard given != nil else { return .memory }
-        }
-        do throws(ConfigurationProblem) {
-            return .redis(try makeRedisAddress())
-        } catch {
-            problems.append(error)
-            return .memory
-        }
-    }
-
-    mutating func makeRedisAddress() throws(ConfigurationProblem) -> RedisAddress {
-        for key in ["WS_REDIS_URL", "REDIS_URL"] {
-            guard let url = values.text(key) else { continue }
-            let address = try RedisURL.parse(url, key: key)
-            if values.isSet("REDIS_PASSWORD"), address.password == nil {
-                warn(
-                    "REDIS_PASSWORD",
-                    "REDIS_PASSWORD is set but goes with REDIS_HOST only, and \(key) is used; put "
-                        + "the password into \(key) as redis://:password@host.")
-            }
-            return address
-        }
-        var address = RedisAddress(
-            endpoint: .tcp(
-                host: values.text("REDIS_HOST") ?? "127.0.0.1",
-                port: UInt16(clamping: values.integer("REDIS_PORT") ?? 6_379)))
-        address.password = values.text("REDIS_PASSWORD")
-        return address
     }
 }

@@ -132,13 +132,44 @@ package enum ConfigurationTable {
             "How nodes reach each other; unset: redis where any Redis address is given."),
         ConfigurationKey(
             "WS_REDIS_URL", .url, default: nil, flag: "redis-url",
-            "redis:// or unix://; goes before REDIS_URL."),
+            "redis://, rediss:// (TLS) or unix://; goes before REDIS_URL."),
         ConfigurationKey(
-            "REDIS_URL", .url, default: nil, "redis:// or unix://; goes before REDIS_HOST."),
+            "REDIS_URL", .url, default: nil,
+            "redis://, rediss:// (TLS) or unix://; goes before REDIS_HOST."),
         ConfigurationKey("REDIS_HOST", .text, default: nil, "Redis, where no URL is given."),
         ConfigurationKey(
             "REDIS_PORT", .integer, default: "6379", range: 1...65_535, "Goes with REDIS_HOST."),
-        ConfigurationKey("REDIS_PASSWORD", .password, default: nil, "Goes with REDIS_HOST."),
+        ConfigurationKey(
+            "REDIS_USERNAME", .text, default: nil,
+            "The ACL's user; goes with REDIS_HOST and REDIS_SENTINELS."),
+        ConfigurationKey(
+            "REDIS_PASSWORD", .password, default: nil, "Goes with REDIS_HOST and REDIS_SENTINELS."),
+        ConfigurationKey(
+            "REDIS_SENTINELS", .list, default: nil,
+            "host:port of each Sentinel, in the order in which they are asked where the primary is; "
+                + "instead of a URL or host."),
+        ConfigurationKey(
+            "REDIS_SENTINEL_MASTER", .text, default: "mymaster",
+            "The name under which the Sentinels watch the primary."),
+        ConfigurationKey(
+            "REDIS_SENTINEL_USERNAME", .text, default: nil, "Of the Sentinels' own ACL."),
+        ConfigurationKey(
+            "REDIS_SENTINEL_PASSWORD", .password, default: nil, "Of the Sentinels themselves."),
+        ConfigurationKey(
+            "REDIS_TLS", .boolean, default: "false",
+            "TLS, as rediss:// does; for REDIS_HOST and REDIS_SENTINELS."),
+        ConfigurationKey(
+            "REDIS_TLS_CA", .text, default: nil,
+            "A PEM file with the authorities that Redis's certificate may come from; unset: the "
+                + "system's."),
+        ConfigurationKey(
+            "REDIS_TLS_CERTIFICATE", .text, default: nil,
+            "A PEM file with this node's certificate, where Redis asks for one."),
+        ConfigurationKey(
+            "REDIS_TLS_KEY", .text, default: nil, "A PEM file with the key of that certificate."),
+        ConfigurationKey(
+            "REDIS_TLS_SERVER_NAME", .text, default: nil,
+            "The name that Redis's certificate has to hold; unset: the host connected to."),
         ConfigurationKey(
             "WS_REDIS_PREFIX", .text, default: "ws:",
             "Skein's own keys and channels in Redis start with it."),

@@ -147,7 +147,11 @@ private extension NodeMetrics {
             "Channels that this node hears.")
         out.single(
             "skein_backplane_reconnects_total", .counter, backplane.reconnects,
-            "How often Redis was reached again.")
+            "How often a link to Redis was lost.")
+        let causes = backplane.linkFailures.keys.sorted()
+        labelled(
+            "skein_backplane_link_failures_total", "cause", causes, backplane.linkFailures,
+            "Links to Redis that were lost, or refused what they were for, by cause.", into: &out)
         out.single(
             "skein_backplane_published_total", .counter, backplane.published,
             "Events given to the backplane.")

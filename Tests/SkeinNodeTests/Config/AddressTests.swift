@@ -35,18 +35,56 @@ import Testing
     }
 
     @Test func redisURLs() throws {
-        let full = try RedisURL.parse("redis://me:p%40ss%3A@h.example:7000/5", key: "REDIS_URL")
+        let full = try RedisURL.parse("redis://me:p%40ss%3A@h.example:7000/0", key: "REDIS_URL")
         #expect(full.endpoint == .tcp(host: "h.example", port: 7000))
         #expect(full.username == "me")
         #expect(full.password == "p@ss:")
-        #expect(full.database == 5)
+        #expect(full.tls == nil)
         let v6 = try RedisURL.parse("redis://[::1]", key: "REDIS_URL")
         #expect(v6.endpoint == .tcp(host: "::1", port: 6379))
-        let local = try RedisURL.parse("unix://:pw@/run/redis.sock?db=2", key: "REDIS_URL")
+        let local = try RedisURL.parse("unix://:pw@/run/redis.sock?db=0", key: "REDIS_URL")
         #expect(local.endpoint == .unix(path: "/run/redis.sock"))
         #expect(local.password == "pw")
         #expect(local.username == nil)
-        #expect(local.database == 2)
+        let secure = try RedisURL.parse("rediss://h:7001", key: "REDIS_URL")
+        #expect(secure.endpoint == .tcp(host: "h", port: 7001))
+        #expect(secure.tls == RedisTLS())
+    }
+
+    @Test("a database in the URL would have no effect, so it is refused", arguments: [
+        "redis://h/1", "redis://h:6379/5", "redis://h?db=2", "unix:///run/redis.sock?db=4",
+    ])
+    func databases(url: String) {
+        #expect(throws: ConfigurationProblem.self) { try RedisURL.parse(url, key: "REDIS_URL") }
+    }
+
+    @Test func sentinels() {
+        var sentinels = RedisSentinels(
+            addresses: [.init(host: "10.0.0.1", port: 26_379), .init(host: "::1", port: 5)],
+            primary: "chat")
+        sentinels.password = "watch"
+        var address = RedisAddress(endpoint: .sentinels(sentinels))
+        address.username = "skein"
+        address.password = "pw"
+        address.tls = RedisTLS()
+        address.tls?.authorityFile = "/ca.pem"
+        let given = [
+            "REDIS_SENTINELS": "10.0.0.1, [::1]:5", "REDIS_SENTINEL_MASTER": "chat",
+            "REDIS_SENTINEL_PASSWORD": "watch", "REDIS_USERNAME": "skein", "REDIS_PASSWORD": "pw",
+            "REDIS_TLS": "true", "REDIS_TLS_CA": "/ca.pem",
+        ]
+        #expect(backplane(given) == .redis(address))
+    }
+
+    @Test("what contradicts itself is refused", arguments: [
+        ["REDIS_SENTINELS": "h:26379", "REDIS_URL": "redis://h"],
+        ["REDIS_SENTINELS": "h:x"], ["REDIS_SENTINELS": ":26379"], ["REDIS_SENTINELS": ","],
+        ["REDIS_HOST": "h", "REDIS_TLS_CA": "/ca.pem"],
+        ["REDIS_URL": "rediss://h", "REDIS_TLS_CERTIFICATE": "/c.pem"],
+        ["REDIS_URL": "rediss://h", "REDIS_TLS_KEY": "/k.pem"],
+    ])
+    func contradictions(given: [String: String]) {
+        #expect(backplane(given) == nil)
     }
 
     @Test func listenAddresses() {

@@ -1,0 +1,95 @@
+import Glibc
+import SkeinIO
+import Testing
+
+@testable import Skein
+
+@Suite("Why Redis is not there")
+struct LinkFailureTests {
+    @Test("each error of Redis is known by its beginning", arguments: [
+        ("WRONGPASS invalid username-password pair or user is disabled.", Refusal.passwordWrong),
+        ("NOAUTH Authentication required.", .passwordNeeded),
+        ("ERR AUTH <password> called without any password configured for the default user. Are you "
+            + "sure your configuration is correct?", .passwordUnknown),
+        ("NOPERM this user has no permissions to run the 'hset' command", .forbidden),
+        ("NOPERM this user has no permissions to access one of the channels used as arguments", .forbidden),
+        ("ERR The user executing the script can't run this command or subcommand script: 3d", .forbidden),
+        ("LOADING Redis is loading the dataset in memory", .loading),
+        ("READONLY You can't write against a read only replica.", .replica),
+        ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", .primaryDown),
+        ("OOM command not allowed when used memory > 'maxmemory'.", .outOfMemory),
+        ("MISCONF Redis is configured to save RDB snapshots, but", .notPersisting),
+        ("NOREPLICAS Not enough good replicas to write.", .replicasMissing),
+        ("BUSY Redis is busy running a script.", .busy),
+        ("ERR max number of clients reached", .clientsFull),
+        ("DENIED Redis is running in protected mode", .protectedMode),
+        ("CLUSTERDOWN Hash slot not served", .clusterDown),
+        ("MOVED 3999 127.0.0.1:6381", .clusterMoved),
+        ("CROSSSLOT Keys in request don't hash to the same slot", .clusterMoved),
+        ("ERR DB index is out of range", .databaseMissing),
+        ("ERR unknown command 'ROLE', with args beginning with: ", .commandUnknown),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", .other), ("", .other),
+    ])
+    func refusals(reply: String, refusal: Refusal) {
+        withBytes(reply) { #expect(Refusal($0) == refusal) }
+    }
+
+    @Test("a refusal says what to do, and where", arguments: Refusal.allCases)
+    func advice(refusal: Refusal) {
+        let text = LinkFailure.refused(refusal, .presence, reply: "WORD and more").text("h:1")
+        #expect(text.contains("h:1"))
+        #expect(text.contains("WORD and more"))
+        #expect(refusal.advice(.presence).count > 10)
+    }
+
+    @Test("what an ACL has to allow is named", arguments: [
+        (RedisNeed.publish(prefix: "x:"), "+publish &user:* &x:*"),
+        (.subscribe(prefix: "x:"), "&chat:user:*"), (.subscribe(prefix: "x:"), "&x:*"),
+        (.presence, "~presence:*"), (.session, "~session:*"), (.greeting, "+role"),
+    ])
+    func rules(need: RedisNeed, part: String) {
+        #expect(LinkFailure.refused(.forbidden, need, reply: "NOPERM").text("h:1").contains(part))
+    }
+
+    @Test(arguments: [
+        (LinkFailure.unreachable(errno: ENOENT), "/run/r.sock", "unixsocket"),
+        (.unreachable(errno: EACCES), "/run/r.sock", "unixsocketperm"),
+        (.unreachable(errno: ECONNREFUSED), "h:1", "Connection refused"),
+        (.unresolved, "h:1", "DNS"), (.slow(milliseconds: 2_000), "h:1", "2 s"),
+        (.silent(seconds: 3), "h:1", "3 s"), (.tlsNeeded, "h:1", "rediss://"),
+        (.closedEarly, "h:1", "rediss://"),
+        (.subscriberClosed, "h:1", "client-output-buffer-limit pubsub"),
+        (.noSocket(SystemError(call: "socket", errno: EMFILE)), "h:1", "socket"),
+    ])
+    func sentences(failure: LinkFailure, address: String, part: String) {
+        #expect(failure.text(address).contains(part))
+    }
+
+    @Test func whatSomebodyHasToMendIsToldFirst() {
+        let refused = LinkFailure.refused(.passwordWrong, .greeting, reply: "WRONGPASS")
+        #expect(refused.weight > LinkFailure.unreachable(errno: ECONNREFUSED).weight)
+        #expect(LinkFailure.unreachable(errno: ECONNREFUSED).weight > LinkFailure.closed.weight)
+    }
+
+    @Test func aFailureIsNewsOnceUntilItChanges() {
+        var news = FailureNews()
+        let start = Instant(nanoseconds: 1_000)
+        #expect(news.isNews("a", at: start))
+        #expect(!news.isNews("a", at: start.advanced(byMilliseconds: 3_600_000)))
+        #expect(news.isNews("b", at: start.advanced(byMilliseconds: 10)))
+        #expect(!news.isNews("a", at: start.advanced(byMilliseconds: 20)))
+        #expect(!news.isNews("b", at: start.advanced(byMilliseconds: 30)))
+        #expect(news.isNews("a", at: start.advanced(byMilliseconds: 61_000)))
+        news.forget()
+        #expect(news.isNews("a", at: start.advanced(byMilliseconds: 61_001)))
+    }
+
+    @Test func nullIsALine() {
+        withBytes("$-1\r\n+OK") { bytes in
+            guard case (.null, 5)? = RedisLink.line(bytes) else {
+                Issue.record("not a null")
+                return
+            }
+        }
+    }
+}
