@@ -97,6 +97,7 @@ extension RouterCore {
             }
             subscribeEveryone()
         case .presence:
+            resendRevocations()
             for shard in 0..<state.shardCount {
                 let memory = unsafe state.outbox.append(to: shard, kind: ShardRecord.announce.rawValue)
                 if unsafe memory == nil { metrics.overload.add() }
@@ -305,6 +306,10 @@ extension RouterCore {
     }
 
     private func take(_ reply: borrowing RESPReply, _ role: RedisLink.Role, _ awaited: Awaited) {
+        if awaited.kind == .revocations, reply.value.kind == .array {
+            revocationsHeard(reply)
+            return
+        }
         switch reply.value.kind {
         case .integer:
             answered(role, awaited, .integer(reply.value.integer ?? 0))
@@ -335,7 +340,8 @@ extension RouterCore {
         case .setName: becameReady(role)
         case .session: sessionAnswered(awaited, isPresent)
         case .poll: pollAnswered(awaited, isPresent)
-        case .authenticate, .select, .canary, .other: break
+        case .revocation: revocationConfirmed()
+        case .authenticate, .select, .canary, .revocations, .other: break
         }
     }
 
@@ -360,6 +366,9 @@ extension RouterCore {
         case .publish:
             failed(role, "Redis refused to publish: \(text.text)")
         case .session: sessionAnswered(awaited, nil)
+        case .revocation: revocationRefused(text)
+        case .revocations:
+            log(.error, "Redis refused to say what other nodes revoked: \(text.text)")
         case .poll, .other:
             metrics.malformed.add()
         }
