@@ -4,6 +4,7 @@
 internal import AsyncHTTPClient
 internal import FoundationEssentials
 internal import NIOCore
+internal import NIOHTTP1
 internal import SkeinNode
 
 struct ControlClient {

@@ -4,6 +4,8 @@
 internal import AsyncHTTPClient
 internal import FoundationEssentials
 internal import NIOCore
+internal import NIOHTTP1
+internal import NIOPosix
 internal import NIOSSL
 
 struct ControlTrust {

@@ -118,14 +118,13 @@ package final class KeyRing: Sendable {
 
     /// Fetches the URL now and then again and again, until the task is cancelled.
     package func run() async {
-        guard let fetcher else { return }
+        guard fetcher != nil else { return }
         while !Task.isCancelled {
             let isFetched = await fetch()
             let wait = isFetched ? settings.jwksRefresh : min(settings.jwksRefresh, Self.retryInterval)
             // Spread, so that the nodes of a cluster do not ask as one.
             try? await Task.sleep(for: wait * Double.random(in: 0.9...1.1))
         }
-        await fetcher.stop()
     }
 
     /// A token names a key that nobody here has: perhaps the issuer changed keys a moment ago.

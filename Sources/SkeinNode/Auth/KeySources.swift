@@ -5,6 +5,7 @@ internal import AsyncHTTPClient
 internal import FoundationEssentials
 internal import Logging
 internal import NIOCore
+internal import NIOHTTP1
 internal import NIOSSL
 
 enum KeyFile {
@@ -51,30 +52,21 @@ enum KeyFile {
 
 /// Fetches a JWKS: one request, no redirects, at most 1 MiB and `timeout` in all.
 struct KeyFetcher: Sendable {
-    private let client: HTTPClient
     private let url: String
+    private let authorities: String?
     private let timeout: Duration
 
     /// - Parameter authorities: a PEM file of the certificates that the server's is checked with;
     ///   `nil`: those of the system.
     init(url: String, authorities: String?, timeout: Duration) {
         self.url = url
+        self.authorities = authorities
         self.timeout = timeout
-        var tls = TLSConfiguration.makeClientConfiguration()
-        if let authorities { tls.trustRoots = .file(authorities) }
-        let limit = TimeAmount.milliseconds(Int64(timeout.milliseconds))
-        var configuration = HTTPClient.Configuration(
-            tlsConfiguration: tls, redirectConfiguration: .disallow,
-            timeout: .init(connect: limit, read: limit))
-        configuration.httpVersion = .http1Only
-        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     }
-
-    func stop() async { try? await client.shutdown() }
 
     func fetch() async throws(KeyProblem) -> [VerificationKey] {
         let answer = await withTaskGroup(of: Result<[VerificationKey], KeyProblem>.self) { group in
-            group.addTask { await request() }
+            group.addTask { await ask() }
             group.addTask {
                 try? await Task.sleep(for: timeout)
                 return .failure(KeyProblem("did not answer within \(DurationText.write(timeout))"))
@@ -87,11 +79,28 @@ struct KeyFetcher: Sendable {
         return try answer.get()
     }
 
-    private func request() async -> Result<[VerificationKey], KeyProblem> {
+    /// With a client of its own: a connection that is kept for minutes is worth nothing.
+    private func ask() async -> Result<[VerificationKey], KeyProblem> {
+        var tls = TLSConfiguration.makeClientConfiguration()
+        if let authorities { tls.trustRoots = .file(authorities) }
+        let limit = TimeAmount.milliseconds(Int64(timeout.milliseconds))
+        var configuration = HTTPClient.Configuration(
+            tlsConfiguration: tls, redirectConfiguration: .disallow,
+            timeout: .init(connect: limit, read: limit))
+        configuration.httpVersion = .http1Only
+        configuration.connectionPool.retryConnectionEstablishment = false
+        let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+        let answer = await ask(client, limit)
+        try? await client.shutdown()
+        return answer
+    }
+
+    private func ask(
+        _ client: HTTPClient, _ limit: TimeAmount
+    ) async -> Result<[VerificationKey], KeyProblem> {
         do {
             var request = HTTPClientRequest(url: url)
             request.headers.add(name: "Accept", value: "application/json")
-            let limit = TimeAmount.milliseconds(Int64(timeout.milliseconds))
             let response = try await client.execute(request, timeout: limit)
             guard response.status == .ok else {
                 return .failure(KeyProblem("answered \(response.status.code), not 200"))

@@ -3,6 +3,7 @@
 // file in the middle of being written takes no key away.
 
 internal import FoundationEssentials
+internal import SwiftASN1
 internal import X509
 
 enum PublicKeyFile {

@@ -61,7 +61,9 @@ import Testing
 
     @Test(arguments: Issuer.all)
     func othersKeysAreRefused(issuer: Issuer) async throws {
-        #expect(await (try authenticator()).outcome(issuer.other.token(Self.good)) != "alice")
+        let authenticator = try authenticator()
+        let token = try issuer.other.token(Self.good)
+        #expect(await authenticator.outcome(token) == "bad_signature")
     }
 
     /// The classic: what everyone may read, used as the secret of an HMAC.
@@ -81,9 +83,9 @@ import Testing
                 let token = try Issuer.secret(secret).token()
                 #expect(await authenticator.outcome(token) == "bad_signature")
             }
-            #expect(await authenticator.outcome(try issuer.token()) == "alice")
+            #expect(try await authenticator.outcome(issuer.token()) == "alice")
         }
-        #expect(await (try JWTAuthenticator(without)).outcome(try Issuer.hmac.token()) == "bad_signature")
+        #expect(try await JWTAuthenticator(without).outcome(Issuer.hmac.token()) == "bad_signature")
     }
 
     @Test(arguments: Issuer.all)
@@ -148,10 +150,10 @@ import Testing
         var settings = JWTSettings(secret: sharedSecret)
         settings.leeway = .seconds(seconds)
         let authenticator = try JWTAuthenticator(settings, now: { issuedAt })
-        #expect(await authenticator.outcome(
-            try Issuer.hmac.token(#"{"sub":"alice","exp":1799999999}"#)) == expired)
-        #expect(await authenticator.outcome(
-            try Issuer.hmac.token(#"{"sub":"alice","nbf":1800000001}"#)) == early)
+        #expect(try await authenticator.outcome(
+            Issuer.hmac.token(#"{"sub":"alice","exp":1799999999}"#)) == expired)
+        #expect(try await authenticator.outcome(
+            Issuer.hmac.token(#"{"sub":"alice","nbf":1800000001}"#)) == early)
     }
 
     @Test func whenAndByWhatItCanBeRevoked() async throws {

@@ -109,12 +109,12 @@ private final class KeyServer: Sendable {
         let authenticator = try JWTAuthenticator(settings(server))
         #expect(authenticator.keys.status.jwks?.state == .unread)
         await authenticator.keys.reload()
-        #expect(await authenticator.outcome(try Issuer.rsa.token(kid: "1")) == "alice")
+        #expect(try await authenticator.outcome(Issuer.rsa.token(kid: "1")) == "alice")
         #expect(authenticator.keys.status.jwks?.state == .ok)
         server.keys(keySet(Issuer.otherRSA.jwk(kid: "2")))
         await authenticator.keys.reload()
-        #expect(await authenticator.outcome(try Issuer.rsa.token(kid: "1")) == "unknown_key")
-        #expect(await authenticator.outcome(try Issuer.otherRSA.token(kid: "2")) == "alice")
+        #expect(try await authenticator.outcome(Issuer.rsa.token(kid: "1")) == "unknown_key")
+        #expect(try await authenticator.outcome(Issuer.otherRSA.token(kid: "2")) == "alice")
         await server.stop()
     }
 
@@ -138,8 +138,8 @@ private final class KeyServer: Sendable {
             #expect(outcome == "unknown_key")
         }
         // What only looks wrong is no reason to ask either.
-        #expect(await authenticator.outcome(try Issuer.otherRSA.token(kid: "1")) == "bad_signature")
-        #expect(await authenticator.outcome(try Issuer.hmac.token(kid: "3")) == "bad_signature")
+        #expect(try await authenticator.outcome(Issuer.otherRSA.token(kid: "1")) == "bad_signature")
+        #expect(try await authenticator.outcome(Issuer.hmac.token(kid: "3")) == "bad_signature")
         #expect(server.count == 2)
         await server.stop()
     }
@@ -167,7 +167,7 @@ private final class KeyServer: Sendable {
         server.answer(answer)
         await ring.reload()
         await ring.reload()
-        #expect(await authenticator.outcome(try Issuer.rsa.token(kid: "1")) == "alice")
+        #expect(try await authenticator.outcome(Issuer.rsa.token(kid: "1")) == "alice")
         let status = try #require(ring.status.jwks)
         #expect(status.state == .failing)
         #expect(status.reason?.contains(why) == true, "\(status.reason ?? "")")
@@ -178,7 +178,7 @@ private final class KeyServer: Sendable {
         await ring.reload()
         #expect(ring.status.jwks?.state == .ok)
         #expect(ring.status.jwks?.reason == nil)
-        #expect(await authenticator.outcome(try Issuer.p256.token(kid: "2")) == "alice")
+        #expect(try await authenticator.outcome(Issuer.p256.token(kid: "2")) == "alice")
         #expect(lines.all.count == 3)
         await server.stop()
     }
@@ -189,7 +189,7 @@ private final class KeyServer: Sendable {
         let authenticator = try JWTAuthenticator(settings(server))
         await authenticator.keys.reload()
         #expect(authenticator.keys.status.jwks?.state == .failing)
-        #expect(await authenticator.outcome(try Issuer.rsa.token(kid: "1")) == "unknown_key")
+        #expect(try await authenticator.outcome(Issuer.rsa.token(kid: "1")) == "unknown_key")
     }
 
     @Test func itIsFetchedAgainAndAgain() async throws {

@@ -111,7 +111,7 @@ import Testing
     ]
 
     @Test(arguments: badSets)
-    func badSets(text: String, why: String) throws {
+    func badKeySets(text: String, why: String) throws {
         let settings = try settings(jwks: text)
         let error = #expect(throws: ConfigurationProblem.self) { try KeyRing(settings) }
         #expect(error?.key == "JWT_JWKS_FILE")
@@ -166,11 +166,11 @@ import Testing
         for (text, _) in Self.badPEM {
             try folder.write(text)
             await ring.reload()
-            #expect(await authenticator.outcome(try Issuer.p256.token()) == "alice")
+            #expect(try await authenticator.outcome(Issuer.p256.token()) == "alice")
         }
         try FileManager.default.removeItem(atPath: folder.path + "/keys")
         await ring.reload()
-        #expect(await authenticator.outcome(try Issuer.p256.token()) == "alice")
+        #expect(try await authenticator.outcome(Issuer.p256.token()) == "alice")
         #expect(lines.all.count == Self.badPEM.count + 1)
         #expect(lines.all.allSatisfy { $0.hasPrefix("error JWT_PUBLIC_KEY_FILE") && $0.contains("SIGHUP") })
     }
@@ -187,7 +187,7 @@ import Testing
         try await Task.sleep(for: .milliseconds(50))
         try folder.write(Issuer.rsa.publicPEM + Issuer.p256.publicPEM)
         await reloading
-        #expect(await authenticator.outcome(try Issuer.p256.token()) == "alice")
+        #expect(try await authenticator.outcome(Issuer.p256.token()) == "alice")
     }
 }
 
