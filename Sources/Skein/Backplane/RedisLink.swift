@@ -44,7 +44,9 @@ struct CommandBuffer: ~Copyable {
 
 /// What a reply will be the answer to.
 struct Awaited: BitwiseCopyable {
-    enum Kind: UInt8 { case authenticate, select, setName, publish, canary, session, poll, revocation, revocations, other }
+    enum Kind: UInt8 {
+        case authenticate, select, setName, publish, canary, session, poll, revocation, revocations, other
+    }
     var kind: Kind
     var argument: UInt32 = 0
     var generation: UInt32 = 0

@@ -96,7 +96,8 @@ extension RouterCore {
         var index = 0
         while index + 1 < reply.value.count {
             let entry = reply.value[index].text
-            let score = reply.value[index + 1].text.flatMap(Double.init).flatMap { Int64(exactly: $0.rounded()) }
+            let score = reply.value[index + 1].text.flatMap(Double.init)
+                .flatMap { Int64(exactly: $0.rounded()) }
             index += 2
             guard let entry, let score, let revocation = RevocationText.parse(entry, expiresAt: score) else {
                 metrics.malformed.add()
@@ -127,7 +128,7 @@ extension RouterCore {
             if !state.isRevocationLost {
                 log(
                     .error,
-                    "another node's revocation found no room here and does not hold; raise WS_MAX_REVOCATIONS")
+                    "another node's revocation found no room and does not hold here; raise WS_MAX_REVOCATIONS")
             }
             state.isRevocationLost = true
             return false
