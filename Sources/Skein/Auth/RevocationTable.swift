@@ -84,10 +84,13 @@ final class RevocationTable: Sendable {
         }
     }
 
-    /// The latest to expire first.
+    /// The latest to expire first. What has expired is cleared away on the way.
     func list(at now: Int64) -> [Revocation] {
         let all = contents.withLock { contents in
-            contents.users.compactMap { id, entry in
+            contents.cleanAt = .min
+            clean(&contents, at: now)
+            entryCount.store(contents.count, ordering: .sequentiallyConsistent)
+            return contents.users.compactMap { id, entry in
                 UserID(id).map {
                     Revocation(
                         .user($0), beforeMilliseconds: entry.before,
@@ -98,8 +101,7 @@ final class RevocationTable: Sendable {
                     Revocation(.token($0.id), beforeMilliseconds: 0, expiresAtMilliseconds: $0.expiresAt)
                 }
         }
-        return all.filter { $0.expiresAtMilliseconds > now }
-            .sorted { $0.expiresAtMilliseconds > $1.expiresAtMilliseconds }
+        return all.sorted { $0.expiresAtMilliseconds > $1.expiresAtMilliseconds }
     }
 
     private func insert(

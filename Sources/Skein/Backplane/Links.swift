@@ -333,6 +333,8 @@ extension RouterCore {
         case .error(let text):
             refused(role, awaited, text)
             return
+        case .emptyArray:
+            if awaited.kind == .revocations { revocationsHeard([]) }
         case .status, .other: break
         }
         switch awaited.kind {
@@ -368,7 +370,7 @@ extension RouterCore {
         case .session: sessionAnswered(awaited, nil)
         case .revocation: revocationRefused(text)
         case .revocations:
-            log(.error, "Redis refused to say what other nodes revoked: \(text.text)")
+            log(.warning, "Redis refused to say what other nodes revoked: \(text.text)")
         case .poll, .other:
             metrics.malformed.add()
         }

@@ -57,6 +57,7 @@ enum LineReply {
     case status
     case integer(Int64)
     case error(Bytes)
+    case emptyArray
     case other
 }
 
@@ -156,6 +157,8 @@ struct RedisLink: ~Copyable {
             let text = bytes.slice(from: 1, count: end - 1)
             guard let number = unsafe JSONNumber.integer(text.buffer.span) else { return (.other, 0) }
             return (.integer(Int64(number)), end + 2)
+        case UInt8(ascii: "*") where isLine && bytes.slice(from: 1, count: end - 1).equals("0"):
+            return (.emptyArray, end + 2)
         case UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: ":"):
             return end >= 1_024 ? (.other, 0) : nil
         default:

@@ -8,6 +8,8 @@ internal import SkeinWire
 extension RouterCore {
     /// Confirmed entries at the front of the list that may wait to be taken off it.
     private static var confirmedMax: Int { 1_024 }
+    /// What is written again at once where Redis has lost it.
+    private static var restoredMax: Int { 10_000 }
 
     /// Drops what has expired, adds one entry, lets the key end with its last entry, tells the nodes.
     private static var script: StaticString {
@@ -29,7 +31,7 @@ extension RouterCore {
         }
         state.unconfirmed.append(revocation)
         guard state.links[.presence].isReady else { return false }
-        send(revocation)
+        send(revocation, .revocation)
         return true
     }
 
@@ -38,7 +40,7 @@ extension RouterCore {
         state.unconfirmed.removeFirst(state.confirmedCount)
         state.confirmedCount = 0
         state.unconfirmed.removeAll { $0.expiresAtMilliseconds <= state.wallMilliseconds }
-        for revocation in state.unconfirmed { send(revocation) }
+        for revocation in state.unconfirmed { send(revocation, .revocation) }
         askForRevocations()
     }
 
@@ -54,11 +56,11 @@ extension RouterCore {
         revocationConfirmed()
     }
 
-    private func send(_ revocation: Revocation) {
+    private func send(_ revocation: Revocation, _ awaited: Awaited.Kind) {
         let entry = RevocationText.member(revocation)
         let command = RevocationText.command(revocation)
         let room = Self.script.utf8CodeUnitCount + entry.count + command.count + 1_024
-        state.links[.presence].command(Awaited(kind: .revocation), room: room) { writer in
+        state.links[.presence].command(Awaited(kind: awaited), room: room) { writer in
             RESPCommand.writeArray(9, into: &writer)
             writer.appendBulk("EVAL")
             writer.appendBulk(Self.script)
@@ -90,23 +92,38 @@ extension RouterCore {
         }
     }
 
-    /// Entries and scores in turns, as Redis keeps them.
-    func revocationsHeard(_ reply: borrowing RESPReply) {
+    /// Entries and their expiries, as Redis keeps them. What it does not have any more, because it
+    /// started anew without its data, is written again.
+    func revocationsHeard(_ entries: [(text: String, expiresAt: Int64)]) {
         var isAnyNew = false
-        var index = 0
-        while index + 1 < reply.value.count {
-            let entry = reply.value[index].text
-            let score = reply.value[index + 1].text.flatMap(Double.init)
-                .flatMap { Int64(exactly: $0.rounded()) }
-            index += 2
-            guard let entry, let score, let revocation = RevocationText.parse(entry, expiresAt: score) else {
+        for entry in entries {
+            guard let revocation = RevocationText.parse(entry.text, expiresAt: entry.expiresAt) else {
                 metrics.malformed.add()
                 continue
             }
             if learn(revocation) { isAnyNew = true }
         }
-        guard isAnyNew else { return }
-        tell(0..<state.shardCount) { $0.closeRevoked() }
+        if isAnyNew { tell(0..<state.shardCount) { $0.closeRevoked() } }
+        guard state.shared.revocations.count > 0 else { return }
+        let heard = Set(entries.map(\.text))
+        let missing = state.shared.revocations.list(at: state.wallMilliseconds).lazy
+            .filter { !heard.contains(String(decoding: RevocationText.member($0), as: UTF8.self)) }
+        for revocation in missing.prefix(Self.restoredMax) { send(revocation, .other) }
+    }
+
+    func revocationsHeard(_ reply: borrowing RESPReply) {
+        var entries: [(text: String, expiresAt: Int64)] = []
+        var index = 0
+        while index + 1 < reply.value.count {
+            let score = reply.value[index + 1].text.flatMap(Double.init)
+            if let text = reply.value[index].text, let expiresAt = score.flatMap(Int64.init(exactly:)) {
+                entries.append((text, expiresAt))
+            } else {
+                metrics.malformed.add()
+            }
+            index += 2
+        }
+        revocationsHeard(entries)
     }
 
     /// `{"command":"revoke","entry","expiresAt"}` from another node, or our own come back.
