@@ -18,7 +18,7 @@ struct ConfigurationOptions: ParsableArguments {
     /// For commands that need some values and are not bothered by what is wrong with others.
     /// - Throws: where the file cannot be read or JWT_SECRET cannot be used.
     func jwtSettings() throws(CommandFailure) -> JWTSettings {
-        let report = NodeConfiguration.load(sources(), secretNeeded: true)
+        let report = NodeConfiguration.load(sources(), keysNeeded: true)
         if let fatal = report.errors.first(where: { $0.key == nil }) {
             throw CommandFailure(fatal.message)
         }
@@ -31,24 +31,29 @@ struct ConfigurationOptions: ParsableArguments {
     }
 
     /// What the control listener of another machine asks for, where we have it.
-    func controlClient(_ url: String?) async throws(CommandFailure) -> ControlClient {
-        let report = NodeConfiguration.load(sources(), secretNeeded: false)
+    func controlClient(
+        _ url: String?, _ trust: ControlTrustOptions
+    ) async throws(CommandFailure) -> ControlClient {
+        let report = NodeConfiguration.load(sources(), keysNeeded: false)
         let configured = report.entries.first { $0.key == "CONTROL_LISTEN" }?.value
         // To listen everywhere is no place to call; this machine is.
         var here = configured ?? "127.0.0.1:9090"
         if here.hasPrefix("0.0.0.0:") { here = "127.0.0.1" + here.dropFirst("0.0.0.0".count) }
-        let address = try ServerURL(url ?? here, scheme: "http", option: "--control")
+        // What is configured here speaks TLS where a certificate is.
+        let hasTLS = report.entries.contains { $0.key == "CONTROL_TLS_CERTIFICATE" && !$0.value.isEmpty }
+        let address = try ServerURL(
+            url ?? (hasTLS ? "https://" : "") + here, scheme: "http", option: "--control", takesTLS: true)
+        let trust = try trust.trust()
         if let key = report.apiKeys.first {
-            return ControlClient(url: address, credential: ("X-API-Key", key))
+            return ControlClient(url: address, trust: trust, credential: ("X-API-Key", key))
         }
-        if let jwt = report.jwt, !jwt.secret.isEmpty {
-            let minter = await TokenMinter(jwt)
+        if let jwt = report.jwt, let minter = try? await TokenMinter(jwt),
             let token = try? await minter.mint(
                 user: "skein-operator", role: .admin, lifetime: .seconds(60))
-            if let token {
-                return ControlClient(url: address, credential: ("Authorization", "Bearer \(token)"))
-            }
+        {
+            return ControlClient(
+                url: address, trust: trust, credential: ("Authorization", "Bearer \(token)"))
         }
-        return ControlClient(url: address, credential: nil)
+        return ControlClient(url: address, trust: trust, credential: nil)
     }
 }

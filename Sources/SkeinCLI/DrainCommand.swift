@@ -17,6 +17,7 @@ struct DrainCommand: AsyncParsableCommand {
             """)
 
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var trust: ControlTrustOptions
     @Option(help: ArgumentHelp("The node's control listener.", valueName: "url"))
     var control: String?
     @Option(help: ArgumentHelp("What is still connected then is closed.", valueName: "duration"))
@@ -36,9 +37,9 @@ struct DrainCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let client = try await options.controlClient(control)
+        let client = try await options.controlClient(control, trust)
         if cancel {
-            let answer = try client.send("DELETE", "/drain", body: nil)
+            let answer = try await client.send("DELETE", "/drain", body: nil)
             try require(answer)
             show(try answer.decode(DrainBody.self), note: "The node goes on.")
             return
@@ -46,7 +47,7 @@ struct DrainCommand: AsyncParsableCommand {
         var plan = Plan()
         plan.deadlineSeconds = try duration(deadline, "--deadline")?.inSeconds
         plan.waveMs = try duration(wave, "--wave")?.milliseconds
-        let answer = try client.post("/drain", plan)
+        let answer = try await client.post("/drain", plan)
         try require(answer)
         let begun = try answer.decode(DrainBody.self)
         guard follow else {
@@ -97,7 +98,7 @@ struct DrainCommand: AsyncParsableCommand {
             ticks += 1
             try? await Task.sleep(for: .milliseconds(200))
             do throws(CommandFailure) {
-                let answer = try client.get("/drain")
+                let answer = try await client.get("/drain")
                 try require(answer)
                 last = try answer.decode(DrainBody.self)
             } catch {

@@ -10,7 +10,8 @@ struct ServeCommand: AsyncParsableCommand {
         commandName: "serve", abstract: "Runs a node.",
         discussion: """
             Flags go before environment variables, these before --config, these before the defaults.
-            SIGTERM and SIGINT drain the node; the second one ends it at once.
+            SIGTERM and SIGINT drain the node; the second one ends it at once. SIGHUP reads the files of
+            keys and certificates again.
 
             Examples:
               skein serve --dev
@@ -73,7 +74,7 @@ struct ServeCommand: AsyncParsableCommand {
                 sockets, control in
                 if configuration.isDevelopment {
                     await DevelopmentHints.show(
-                        configuration.jwt, sockets: sockets, control: control)
+                        configuration, sockets: sockets, control: control)
                 }
             }
         } catch {
@@ -87,8 +88,9 @@ struct ServeCommand: AsyncParsableCommand {
 enum DevelopmentHints {
     private static let tokenLifetime = Duration.seconds(24 * 3_600)
 
-    static func show(_ jwt: JWTSettings, sockets: String, control: String) async {
-        let minter = await TokenMinter(jwt)
+    static func show(_ configuration: NodeConfiguration, sockets: String, control: String) async {
+        let scheme = configuration.control.tls == nil ? "http" : "https"
+        guard let minter = try? await TokenMinter(configuration.jwt) else { return }
         let url = "ws://\(reachable(sockets))/ws"
         // As this program was called, so that the lines work where it was.
         let skein = CommandLine.arguments.first ?? "skein"
@@ -100,7 +102,7 @@ enum DevelopmentHints {
         text += """
             The first is alice, the second bob; as alice type   bob: hello
             Tokens last 24 h; /echo needs none; no limit is changed. To look at the node:
-              \(skein) status --control http://\(reachable(control))
+              \(skein) status --control \(scheme)://\(reachable(control))
 
             """
         StandardStream.output.write(text)

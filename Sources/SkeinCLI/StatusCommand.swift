@@ -11,9 +11,11 @@ struct StatusCommand: AsyncParsableCommand {
             Examples:
               skein status
               skein status --control http://10.0.0.7:9090 --json
+              skein status --control https://node7:9090 --ca ca.pem --cert me.pem --key me.key
             """)
 
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var trust: ControlTrustOptions
     @Option(help: ArgumentHelp("The node's control listener.", valueName: "url"))
     var control: String?
     @Flag(help: "One JSON value on stdout, without rates.")
@@ -24,8 +26,8 @@ struct StatusCommand: AsyncParsableCommand {
     private static let interval = Duration.seconds(1)
 
     func run() async throws {
-        let client = try await options.controlClient(control)
-        let answer = try client.get("/health")
+        let client = try await options.controlClient(control, trust)
+        let answer = try await client.get("/health")
         guard answer.status == 200 else { throw CommandFailure(ControlFailure.sentence(answer)) }
         let first = try answer.decode(HealthBody.self)
         if json {
@@ -35,7 +37,7 @@ struct StatusCommand: AsyncParsableCommand {
         var second: HealthBody?
         if !once {
             try await Task.sleep(for: Self.interval)
-            second = try client.get("/health").decode(HealthBody.self)
+            second = try await client.get("/health").decode(HealthBody.self)
         }
         StandardStream.output.write(
             StatusScreen.text(second ?? first, before: second == nil ? nil : first))

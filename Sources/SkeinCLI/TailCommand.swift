@@ -50,8 +50,9 @@ struct TailCommand: AsyncParsableCommand {
         guard let user else {
             throw CommandFailure("Say who to be: add --user, or --token.", status: 64)
         }
-        let minter = await TokenMinter(try options.jwtSettings())
+        let settings = try options.jwtSettings()
         do throws(ConfigurationProblem) {
+            let minter = try await TokenMinter(settings)
             return try await minter.mint(user: user, lifetime: Self.tokenLifetime)
         } catch {
             throw CommandFailure(error.message)

@@ -30,8 +30,9 @@ struct TokenCommand: AsyncParsableCommand {
             throw CommandFailure(
                 "--ttl is `\(ttl)`; write a duration such as 1h or 30m.", status: 64)
         }
-        let minter = await TokenMinter(try options.jwtSettings())
+        let settings = try options.jwtSettings()
         do throws(ConfigurationProblem) {
+            let minter = try await TokenMinter(settings)
             let token = try await minter.mint(
                 user: user, username: username, role: role, lifetime: lifetime)
             StandardStream.output.write(line: token)

@@ -25,12 +25,19 @@ package enum Node {
         let logs = LogQueue(configuration.logs)
         defer { logs.flush() }
         for warning in warnings { logs.push(.warning, warning.message) }
-        let authenticator: JWTAuthenticator
-        do {
-            authenticator = try await JWTAuthenticator(configuration.jwt)
+        let keys: KeyRing
+        let tls: ControlTLS?
+        do throws(ConfigurationProblem) {
+            keys = try KeyRing(configuration.jwt, log: { logs.push($0, $1) })
+            tls = try configuration.control.tls.map { (settings) throws(ConfigurationProblem) in
+                try ControlTLS(settings)
+            }
         } catch {
-            throw ServerError("JWT_SECRET cannot be used as a key; make another.")
+            throw ServerError(error.message)
         }
+        let authenticator = JWTAuthenticator(configuration.jwt, keys: keys)
+        let fetching = Task { await keys.run() }
+        defer { fetching.cancel() }
         let server = try Server(
             configuration.server, authenticator: authenticator, dialects: [relayDialect()],
             log: { logs.push($0) })
@@ -39,7 +46,7 @@ package enum Node {
         // The control listener first: /ready says `starting` until the sockets listener accepts,
         // and a port that is taken is found before any client is let in.
         let control = try await ControlListener.start(
-            plane, on: configuration.control.listen, logs: logs)
+            plane, on: configuration.control.listen, tls: tls, logs: logs)
         do throws(ServerError) {
             try server.start()
         } catch {
@@ -47,6 +54,9 @@ package enum Node {
             throw error
         }
         let leaving = Leaving()
+        let parts = parts(configuration.certificates, server, keys, tls, logs)
+        let reloading = Reloading(parts, logs: logs)
+        defer { reloading.stop() }
         let signals = NodeSignals(
             onDrain: { name in
                 logs.push(.info, "told to leave: the node drains", [(key: "signal", value: name)])
@@ -57,10 +67,11 @@ package enum Node {
                 leaving.begin()
                 leave(server, logs)
             },
-            onHangUp: { reload(configuration, server, logs) })
-        let scheme = configuration.certificates == nil ? "ws" : "wss"
-        StandardStream.output.write(line: "sockets  \(scheme)://\(server.listenAddress)")
-        StandardStream.output.write(line: "control  http://\(control.address)")
+            onHangUp: { reloading.request() })
+        let sockets = configuration.certificates == nil ? "ws" : "wss"
+        let scheme = tls == nil ? "http" : "https"
+        StandardStream.output.write(line: "sockets  \(sockets)://\(server.listenAddress)")
+        StandardStream.output.write(line: "control  \(scheme)://\(control.address)")
         await announce(server.listenAddress, control.address)
         let report = await server.drained()
         // Closing ends the drain too: then the queue of the signals ends the process, not we.
@@ -75,11 +86,7 @@ package enum Node {
 
     /// SIGHUP: certificates are read again. What is wrong with the new ones is told, and the old ones
     /// stay in use.
-    private static func reload(_ configuration: NodeConfiguration, _ server: Server, _ logs: LogQueue) {
-        guard let certificates = configuration.certificates else {
-            logs.push(.notice, "SIGHUP: there is nothing to read again, as no certificates are configured")
-            return
-        }
+    private static func reload(_ certificates: CertificateFiles, _ server: Server, _ logs: LogQueue) {
         do throws(ServerError) {
             for warning in try server.replaceCertificates(try certificates.read()) {
                 logs.push(.warning, warning)
@@ -88,6 +95,26 @@ package enum Node {
         } catch {
             logs.push(.error, "SIGHUP: the certificates in use stay, because of the new ones: \(error)")
         }
+    }
+
+    /// What SIGHUP reads again.
+    private static func parts(
+        _ certificates: CertificateFiles?, _ server: Server, _ keys: KeyRing, _ tls: ControlTLS?,
+        _ logs: LogQueue
+    ) -> [Reloading.Part] {
+        // The ring tells of each of its sources itself.
+        var parts = [Reloading.Part(name: "Keys", reload: { await keys.reload() })]
+        if let certificates {
+            parts.append(
+                Reloading.Part(name: "Certificates", reload: { reload(certificates, server, logs) }))
+        }
+        if let tls {
+            parts.append(
+                Reloading.Part(
+                    name: "The control listener's certificate",
+                    reload: { () async throws(ConfigurationProblem) in try tls.reload() }))
+        }
+        return parts
     }
 
     /// Ends within a second, also where the loops are stuck.

@@ -8,11 +8,20 @@ public struct Identity: Sendable, Equatable {
     public var username: String?
     /// When the connection ends with 4401, in milliseconds since 1970; `nil`: never.
     public var expiresAtMilliseconds: Int64?
+    /// When the token was issued, in milliseconds since 1970; `nil`: it does not say.
+    public var issuedAtMilliseconds: Int64?
+    /// By which the token can be revoked alone, its `jti`.
+    public var tokenID: String?
 
-    public init(userID: UserID, username: String? = nil, expiresAtMilliseconds: Int64? = nil) {
+    public init(
+        userID: UserID, username: String? = nil, expiresAtMilliseconds: Int64? = nil,
+        issuedAtMilliseconds: Int64? = nil, tokenID: String? = nil
+    ) {
         self.userID = userID
         self.username = username
         self.expiresAtMilliseconds = expiresAtMilliseconds
+        self.issuedAtMilliseconds = issuedAtMilliseconds
+        self.tokenID = tokenID
     }
 }
 
@@ -20,7 +29,7 @@ public struct Identity: Sendable, Equatable {
 public enum AuthenticationFailure: String, Error, Sendable, CaseIterable {
     case missing, malformed, badSignature = "bad_signature", expired, notYetValid = "not_yet_valid"
     case wrongIssuer = "wrong_issuer", wrongAudience = "wrong_audience", noUser = "no_user"
-    case overloaded
+    case unknownKey = "unknown_key", revoked, overloaded
 }
 
 /// Verifies tokens. Called on the cooperative pool, never on a shard's thread; may take its time,

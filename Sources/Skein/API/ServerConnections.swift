@@ -46,7 +46,7 @@ extension Server {
         unsafe id.withUnsafeBufferPointer { unsafe UserHash.of(Bytes($0.baseAddress!, count: $0.count)) }
     }
 
-    private func ask<Answer: Sendable>(
+    func ask<Answer: Sendable>(
         shard: Int, _ body: @escaping @Sendable (ShardCore) -> Answer
     ) async throws(ServerError) -> Answer {
         let isRunning = lifecycle.withLock { $0.runningShards > 0 }

@@ -24,6 +24,7 @@ extension Server {
         snapshot.isShortOfMemory = shared.memory.isHigh
         snapshot.backplane = backplaneSnapshot()
         snapshot.drain = drainProgress()
+        snapshot.revocations = shared.revocations.count
         return snapshot
     }
 

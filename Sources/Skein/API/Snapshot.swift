@@ -96,6 +96,8 @@ public struct ServerSnapshot: Sendable {
     public var isShortOfMemory = false
     public var drain = DrainProgress(phase: .running, remaining: 0, told: 0, waves: 0)
     public var limits = Limits()
+    /// Users and tokens that are revoked.
+    public var revocations = 0
 
     public var users: Int { shards.reduce(0) { $0 + $1.users } }
     public var connections: Int {

@@ -10,12 +10,18 @@ final class AuthenticationGate: Sendable {
 
     private let authenticator: any Authenticator
     private let inboxes: [Inbox]
+    private let revocations: RevocationTable
+    private let clock: Clock
     private let executor: (any TaskExecutor)?
     private let outstanding = Atomic<Int>(0)
 
-    init(_ authenticator: any Authenticator, inboxes: [Inbox], executor: (any TaskExecutor)?) {
-        self.executor = executor
+    init(
+        _ authenticator: any Authenticator, inboxes: [Inbox], revocations: RevocationTable, host: any Host
+    ) {
+        clock = host.clock
+        executor = host.executor
         self.authenticator = authenticator
+        self.revocations = revocations
         self.inboxes = inboxes
     }
 
@@ -30,7 +36,11 @@ final class AuthenticationGate: Sendable {
         Task.detached(executorPreference: executor) {
             let answer: [UInt8]
             do throws(AuthenticationFailure) {
-                answer = Self.encode(try await self.authenticator.authenticate(token: token))
+                let identity = try await self.authenticator.authenticate(token: token)
+                guard !self.revocations.covers(identity, at: self.clock.wallMilliseconds()) else {
+                    throw AuthenticationFailure.revoked
+                }
+                answer = Self.encode(identity)
             } catch {
                 answer = [0, error == .overloaded ? 1 : 0]
             }
@@ -46,7 +56,9 @@ final class AuthenticationGate: Sendable {
     private static func encode(_ identity: Identity) -> [UInt8] {
         var bytes: [UInt8] = [1]
         let expiresAt = identity.expiresAtMilliseconds ?? .max
-        unsafe withUnsafeBytes(of: expiresAt) { unsafe bytes.append(contentsOf: $0) }
+        let issuedAt = identity.issuedAtMilliseconds ?? .min
+        let mark = identity.tokenID.map(TokenMark.of) ?? TokenMark.none
+        unsafe withUnsafeBytes(of: (expiresAt, issuedAt, mark)) { unsafe bytes.append(contentsOf: $0) }
         func append(_ text: [UInt8]) {
             unsafe withUnsafeBytes(of: UInt16(text.count)) { unsafe bytes.append(contentsOf: $0) }
             bytes.append(contentsOf: text)

@@ -72,7 +72,9 @@ extension RouterCore {
                 RESPCommand.writeBulk(state.commandChannel.span, into: &writer)
             }
             subscribeEveryone()
-        case .presence: announceEveryone()
+        case .presence:
+            resendRevocations()
+            announceEveryone()
         }
     }
 

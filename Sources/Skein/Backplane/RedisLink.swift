@@ -54,6 +54,8 @@ struct Awaited: BitwiseCopyable {
         case probe
         /// A write to presence, whose answer matters only when it is an error.
         case write
+        /// One that is passed on, and all that there are.
+        case revocation, revocations
     }
     var kind: Kind
     var argument: UInt32 = 0
@@ -66,6 +68,7 @@ enum LineReply {
     case integer(Int64)
     case error(Bytes)
     case null
+    case emptyArray
     case other
 }
 
@@ -195,6 +198,8 @@ struct RedisLink: ~Copyable {
             return (.integer(Int64(number)), end + 2)
         case UInt8(ascii: "$") where unsafe isLine && base[1] == UInt8(ascii: "-"):
             return (.null, end + 2)
+        case UInt8(ascii: "*") where isLine && bytes.slice(from: 1, count: end - 1).equals("0"):
+            return (.emptyArray, end + 2)
         case UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: ":"):
             return end >= 1_024 ? (.other, 0) : nil
         default:

@@ -89,6 +89,7 @@ enum RedisNeed: Equatable {
     case subscribe(prefix: String)
     case presence
     case session
+    case revocations(prefix: String)
 
     /// The part of an ACL rule.
     var rule: String {
@@ -100,6 +101,8 @@ enum RedisNeed: Equatable {
         case .presence:
             "+hset +hdel +hlen +set +del +expire +eval ~presence:* ~online:*"
         case .session: "+exists %R~session:*"
+        case .revocations(let prefix):
+            "+eval +zadd +zrange +zrevrangebyscore +zremrangebyscore +pexpireat ~\(prefix)revocations"
         }
     }
 

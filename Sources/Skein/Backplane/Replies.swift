@@ -85,6 +85,10 @@ extension RouterCore {
     }
 
     private func take(_ reply: borrowing RESPReply, _ role: RedisLink.Role, _ awaited: Awaited) {
+        if awaited.kind == .revocations, reply.value.kind == .array {
+            revocationsHeard(reply)
+            return
+        }
         switch reply.value.kind {
         case .integer:
             answered(role, awaited, .integer(reply.value.integer ?? 0))
@@ -110,6 +114,8 @@ extension RouterCore {
         case .error(let text):
             refused(role, awaited, text)
             return
+        case .emptyArray:
+            if awaited.kind == .revocations { revocationsHeard([]) }
         case .status, .null, .other: break
         }
         switch awaited.kind {
@@ -118,7 +124,8 @@ extension RouterCore {
         case .session: sessionAnswered(awaited, isPresent)
         case .poll: pollAnswered(awaited, isPresent)
         case .probe: probeAnswered()
-        case .authenticate, .select, .role, .canary, .write: break
+        case .revocation: revocationConfirmed()
+        case .authenticate, .select, .role, .canary, .write, .revocations: break
         }
     }
 
@@ -129,6 +136,10 @@ extension RouterCore {
             return
         }
         if awaited.kind == .session { sessionAnswered(awaited, nil) }
+        if awaited.kind == .revocation || awaited.kind == .revocations {
+            revocationRefused(awaited.kind, text)
+            guard refusal.leavesLink || refusal == .replica else { return }
+        }
         let reply = String(text.text.prefix(160))
         let failure = LinkFailure.refused(refusal, need(awaited.kind), reply: reply)
         if role == .presence, state.links[role].isReady {
@@ -172,6 +183,7 @@ extension RouterCore {
         case .publish, .canary: .publish(prefix: state.channelPrefix)
         case .probe, .write: .presence
         case .session, .poll: .session
+        case .revocation, .revocations: .revocations(prefix: state.channelPrefix)
         }
     }
 

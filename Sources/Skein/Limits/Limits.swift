@@ -31,6 +31,9 @@ public struct Limits: Sendable, Equatable {
     public var connectionsPerAddressMax = 200
     public var connectionsMax = 0
 
+    /// Users and tokens that may be revoked at once; past it another is refused.
+    public var revocationsMax = 100_000
+
     // Timers
     public var pingInterval: Duration = .seconds(25)
     /// From the last byte heard. Past it the peer is closed as gone.

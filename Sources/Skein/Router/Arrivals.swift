@@ -118,6 +118,8 @@ extension RouterCore {
         metrics.subscriptions.add()
         // The canary can be heard from here on; the first one is asked for at once.
         if channel.equals(state.canaryChannel) { state.canaryDue = state.now }
+        // What was said on it before that was not heard.
+        if channel.equals(state.commandChannel) { askForRevocations() }
         guard let id = channel.dropping("chat:user:") else { return }
         state.unacknowledgedSubscribes = max(0, state.unacknowledgedSubscribes - 1)
         guard let user = state.users.find(id, hash: UserHash.of(id)) else { return }

@@ -125,13 +125,38 @@ extension RouterCore {
         return heardOwn(sequence)
     }
 
-    /// `{"command":"disconnect","userId","code","reason"}` from another node's control plane.
     private func heardCommand(_ payload: Bytes) {
         let span = unsafe payload.buffer
         guard unsafe UTF8Validator.isValid(span.span), unsafe state.envelope.index.index(span.span),
-            let command = member("command", payload),
-            payload.slice(command.string).equals("disconnect"),
-            let user = member("userId", payload), user.kind == .string,
+            let command = member("command", payload), command.kind == .string
+        else {
+            metrics.malformed.add()
+            return
+        }
+        let name = payload.slice(command.string)
+        if name.equals("disconnect") {
+            heardDisconnect(payload)
+        } else if name.equals("revoke") {
+            heardRevoke(payload)
+        } else {
+            metrics.malformed.add()
+        }
+    }
+
+    private func heardRevoke(_ payload: Bytes) {
+        guard let entry = member("entry", payload), entry.kind == .string,
+            entry.string.range.count <= 1_024, let expiry = member("expiresAt", payload),
+            let expiresAt = unsafe JSONNumber.integer(payload.slice(expiry.value).buffer.span)
+        else {
+            metrics.malformed.add()
+            return
+        }
+        heardRevoke(entry: unescaped(entry, payload), expiresAt: Int64(expiresAt))
+    }
+
+    /// `{"command":"disconnect","userId","code","reason"}` from another node's control plane.
+    private func heardDisconnect(_ payload: Bytes) {
+        guard let user = member("userId", payload), user.kind == .string,
             let code = member("code", payload),
             let number = unsafe JSONNumber.integer(payload.slice(code.value).buffer.span),
             let wireCode = UInt16(exactly: number), CloseCode.isReceivable(wireCode)

@@ -70,6 +70,7 @@ struct RouterState: ~Copyable {
     let channelPrefix: String
     let canaryChannel: [UInt8]
     let commandChannel: [UInt8]
+    let revocationsKey: [UInt8]
 
     var users: UserTable<RoutedUser>
     var waiters: Slab<Waiter>
@@ -102,6 +103,11 @@ struct RouterState: ~Copyable {
     var renewCursor: UInt32 = 0
     var pollDue = Instant(nanoseconds: 0)
     var pollCursor: UInt32 = 0
+    /// Revocations of this node's that Redis has not all confirmed: the first `confirmedCount` are.
+    var unconfirmed: [Revocation] = []
+    var confirmedCount = 0
+    /// Another node's found no room here; said once.
+    var isRevocationLost = false
     /// The canary is heard.
     var wasUp = false
     /// And the link for presence and sessions is there too.
@@ -207,6 +213,7 @@ extension RouterState {
             node: node, channelPrefix: configuration.redisPrefix,
             canaryChannel: Array("\(configuration.redisPrefix)canary:\(shared.nodeID)".utf8),
             commandChannel: Array("\(configuration.redisPrefix)commands".utf8),
+            revocationsKey: Array("\(configuration.redisPrefix)revocations".utf8),
             users: UserTable(usersMax: 1 << 20), waiters: Slab(maxSlots: 1 << 20),
             outbox: Outbox(targets: shared.shardInboxes, pool: ParcelPool(parcelsMax: limits.parcelsMax)),
             journal: Journal(

@@ -20,6 +20,7 @@ final class ServerShared: Sendable {
     let memory: MemoryGauge
     /// Where the sockets listener speaks TLS.
     let tls: TLSService?
+    let revocations: RevocationTable
     let log: @Sendable (LogEvent) -> Void
     private let authentication: AuthenticationGate
     private let connectionCount = Atomic<Int>(0)
@@ -49,11 +50,22 @@ final class ServerShared: Sendable {
         memory = MemoryGauge(limit: configuration.limits.memoryBytesMax)
         self.log = log
         self.health = health
+        revocations = RevocationTable(countMax: configuration.limits.revocationsMax)
         authentication = AuthenticationGate(
-            authenticator, inboxes: shardInboxes, executor: host.executor)
+            authenticator, inboxes: shardInboxes, revocations: revocations, host: host)
     }
 
     func home(of hash: UInt64) -> Int { Int(hash % UInt64(shardCount)) }
+
+    /// Where connections are that a revocation may name: a user's meet on one shard, a token's may be
+    /// anywhere.
+    func shards(of subject: Revocation.Subject) -> Range<Int> {
+        guard case .user(let user) = subject else { return 0..<shardCount }
+        let hash = user.withBytes { id in
+            unsafe id.withUnsafeBufferPointer { unsafe UserHash.of(Bytes($0.baseAddress!, count: $0.count)) }
+        }
+        return home(of: hash)..<home(of: hash) + 1
+    }
 
     func authenticate(_ token: String, for reference: ConnectionReference) -> Bool {
         authentication.ask(token, for: reference)

@@ -92,6 +92,10 @@ struct ConnectionRecord: BitwiseCopyable {
     /// What its buffers held when they were last looked at.
     var bytesHeld: UInt32 = 0
     var expiresAtMilliseconds: Int64 = .max
+    /// Of its token; the earliest there is where the token does not say.
+    var issuedAtMilliseconds: Int64 = .min
+    /// Its token's ID, see `TokenMark`.
+    var tokenMark: UInt64 = 0
     var connectedAtMilliseconds: Int64 = 0
     var address: PeerAddress
 

@@ -203,9 +203,13 @@ extension ShardCore {
             return
         }
         let expiresAt = reader.number(Int64.self)
+        let issuedAt = reader.number(Int64.self)
+        let mark = reader.number(UInt64.self)
         let id = reader.text()
         let username = reader.text()
         state.connections[slot].expiresAtMilliseconds = expiresAt
+        state.connections[slot].issuedAtMilliseconds = issuedAt
+        state.connections[slot].tokenMark = mark
         state.connections[slot].handshake.value.username = OwnedText(copying: username)
         let hash = UserHash.of(id)
         let home = state.shared.home(of: hash)

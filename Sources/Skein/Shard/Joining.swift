@@ -173,6 +173,10 @@ extension ShardCore {
 
     /// Answers 101, tells the client that it is connected, and goes on with what it sent meanwhile.
     func open(_ slot: UInt32) {
+        guard !isRevoked(slot) else {
+            refuse(slot, status: 401, result: .unauthorized)
+            return
+        }
         let handshake = state.connections[slot].handshake
         guard let request = handshake.value.request, let key = request.key else {
             preconditionFailure("a connection was opened without a handshake")

@@ -1,12 +1,17 @@
-// Asks a node's control listener: one request, one connection, HTTP/1.1.
+// Asks a node's control listener: one request, one connection, HTTP/1.1, over TLS where the URL says
+// https.
 
+internal import AsyncHTTPClient
 internal import FoundationEssentials
+internal import NIOCore
+internal import NIOHTTP1
 internal import SkeinNode
 
 struct ControlClient {
     private static let answerBytesMax = 64 << 20
 
     let url: ServerURL
+    let trust: ControlTrust
     /// `X-API-Key` or `Authorization` with its value, for nodes on other machines.
     let credential: (name: String, value: String)?
 
@@ -23,15 +28,44 @@ struct ControlClient {
         }
     }
 
-    func get(_ path: String) throws(CommandFailure) -> Answer { try send("GET", path, body: nil) }
+    func get(_ path: String) async throws(CommandFailure) -> Answer {
+        try await send("GET", path, body: nil)
+    }
 
-    func post(_ path: String, _ body: some Encodable) throws(CommandFailure) -> Answer {
-        try send("POST", path, body: Array(ControlJSON.encode(body).utf8))
+    func post(_ path: String, _ body: some Encodable) async throws(CommandFailure) -> Answer {
+        try await send("POST", path, body: Array(ControlJSON.encode(body).utf8))
     }
 
     /// Throws where nothing answers there.
     func send(
         _ method: String, _ path: String, body: [UInt8]?
+    ) async throws(CommandFailure) -> Answer {
+        url.isSecure ? try await sendSecurely(method, path, body) : try sendPlainly(method, path, body)
+    }
+
+    private func sendSecurely(
+        _ method: String, _ path: String, _ body: [UInt8]?
+    ) async throws(CommandFailure) -> Answer {
+        var request = HTTPClientRequest(url: "https://\(url.authority)\(path)")
+        request.method = .init(rawValue: method)
+        request.headers.add(name: "Connection", value: "close")
+        if let credential { request.headers.add(name: credential.name, value: credential.value) }
+        if let body {
+            request.headers.add(name: "Content-Type", value: "application/json")
+            request.body = .bytes(ByteBuffer(bytes: body))
+        }
+        do throws(SocketFailure) {
+            return try await trust.send(request, bytesMax: Self.answerBytesMax)
+        } catch {
+            throw CommandFailure(
+                "https://\(url.authority) cannot be asked (\(error.reason)); name a node's control "
+                    + "listener with --control, and its authorities with --ca.",
+                isUnreachable: true)
+        }
+    }
+
+    private func sendPlainly(
+        _ method: String, _ path: String, _ body: [UInt8]?
     ) throws(CommandFailure) -> Answer {
         var head = "\(method) \(path) HTTP/1.1\r\nHost: \(url.authority)\r\nConnection: close\r\n"
         if let credential { head += "\(credential.name): \(credential.value)\r\n" }

@@ -7,18 +7,26 @@ struct ServerURL: Equatable {
     let port: Int
     /// Path and query, as they go on the request line.
     let target: String
+    /// `wss` or `https`.
+    let isSecure: Bool
 
-    /// - Parameter scheme: `ws` or `http`; its secure twin is refused with a reason.
-    init(_ text: String, scheme: String, option: String) throws(CommandFailure) {
+    /// - Parameters:
+    ///   - scheme: `ws` or `http`.
+    ///   - takesTLS: whether its secure twin is taken too, or refused with a reason.
+    init(
+        _ text: String, scheme: String, option: String, takesTLS: Bool = false
+    ) throws(CommandFailure) {
         var rest = text[...]
+        var isSecure = false
         if let mark = text.firstRange(of: "://") {
             let given = text[..<mark.lowerBound].lowercased()
-            if given == scheme + "s" {
+            isSecure = given == scheme + "s"
+            if isSecure, !takesTLS {
                 throw CommandFailure(
                     "\(option) asks for TLS (\(given)://), which this tool does not speak in this "
                         + "release; use \(scheme):// or a TLS tunnel.")
             }
-            guard given == scheme else {
+            guard given == scheme || isSecure else {
                 throw CommandFailure(
                     "\(option) starts with \(given)://; write \(scheme)://host:port.")
             }
@@ -27,12 +35,13 @@ struct ServerURL: Equatable {
         let authority = rest.prefix { $0 != "/" && $0 != "?" }
         let target = rest[authority.endIndex...]
         let withPort = authority.contains(":") && !authority.hasSuffix("]")
-        let address = ListenAddress(withPort ? String(authority) : "\(authority):80")
+        let address = ListenAddress(withPort ? String(authority) : "\(authority):\(isSecure ? 443 : 80)")
         let isPlain = target.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
         guard !authority.isEmpty, let address, address.port > 0, isPlain else {
             throw CommandFailure(
                 "\(option) is `\(text)`, which is no address; write \(scheme)://host:port.")
         }
+        self.isSecure = isSecure
         host = address.host
         port = address.port
         self.target = target.hasPrefix("/") ? String(target) : "/" + target

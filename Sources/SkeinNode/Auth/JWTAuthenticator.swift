@@ -1,9 +1,8 @@
-// Verifies clients' tokens: HS256 with the shared secret. A token that held once is remembered
-// until it expires, so that a reconnecting crowd costs one look-up each. No token and no claim ever
-// reaches an error or a log line: failures are one of a few words.
+// Verifies clients' tokens with the keys of a ring. A token that held once is remembered until it
+// expires or the keys change, so that a reconnecting crowd costs one look-up each. No token and no
+// claim ever reaches an error or a log line: failures are one of a few words.
 
 internal import FoundationEssentials
-internal import JWTKit
 package import Skein
 internal import Synchronization
 
@@ -17,28 +16,26 @@ package struct VerifiedToken: Sendable, Equatable {
 }
 
 package final class JWTAuthenticator: Authenticator {
-    /// How far the clocks of issuer and node may differ when a client connects.
-    package static let clockTolerance: Duration = .seconds(30)
-    /// Longer tokens are refused unread: a head could not hold them anyway.
-    static let tokenBytesMax = 16_384
+    /// Longer tokens are refused unread.
+    package static let tokenBytesMax = 8_192
 
-    private let algorithm: any JWTAlgorithm
-    private let issuer: String?
-    private let audience: String?
+    package let keys: KeyRing
+    private let issuers: [String]
+    private let audiences: [String]
+    private let leewayMilliseconds: Int64
     private let cache: TokenCache
     private let headers = AcceptedHeaders()
     private let millisecondsSince1970: @Sendable () -> Int64
 
     /// - Parameter now: milliseconds since 1970, for tests.
     package init(
-        _ settings: JWTSettings,
+        _ settings: JWTSettings, keys: KeyRing,
         now: @escaping @Sendable () -> Int64 = { Int64(Date().timeIntervalSince1970 * 1_000) }
-    ) async throws {
-        // Other algorithms (RS256, ES256, EdDSA) belong here: one key for each `alg`, chosen by
-        // the header only among those that the configuration names.
-        algorithm = try await TokenKey.hs256(settings.secret)
-        issuer = settings.issuer
-        audience = settings.audience
+    ) {
+        self.keys = keys
+        issuers = settings.issuers
+        audiences = settings.audiences
+        leewayMilliseconds = Int64(settings.leeway.milliseconds)
         cache = TokenCache(entriesMax: settings.cacheEntriesMax)
         millisecondsSince1970 = now
     }
@@ -47,71 +44,110 @@ package final class JWTAuthenticator: Authenticator {
     package var cachedCount: Int { cache.count }
 
     package func authenticate(token: String) async throws(AuthenticationFailure) -> Identity {
-        try verify(token).identity
+        try await verify(token).identity
     }
 
-    package func verify(_ token: String) throws(AuthenticationFailure) -> VerifiedToken {
-        guard !token.isEmpty else { throw .missing }
-        guard token.utf8.count <= Self.tokenBytesMax else { throw .malformed }
-        let now = millisecondsSince1970()
-        if let known = cache.find(token, at: now) { return known }
-        let claims = try checkSignature(of: token)
-        let verified = try check(claims, at: now)
-        let expiry = verified.identity.expiresAtMilliseconds
-        cache.insert(
-            token, verified,
-            until: expiry.map { $0 + Int64(Self.clockTolerance.milliseconds) } ?? .max)
-        return verified
+    /// Waits for a fetch of the JWKS at most, and only where the token names a key that is not here.
+    package func verify(_ token: String) async throws(AuthenticationFailure) -> VerifiedToken {
+        do throws(AuthenticationFailure) {
+            return try verifyNow(token)
+        } catch {
+            guard error == .unknownKey else { throw error }
+        }
+        let isFetched: Bool
+        do throws(KeyRingIsBusy) {
+            isFetched = try await keys.fetchForUnknownKey()
+        } catch {
+            throw .overloaded
+        }
+        guard isFetched else { throw .unknownKey }
+        return try verifyNow(token)
+    }
+
+    /// As `verify`, with the keys that are here.
+    package func verifyNow(_ token: String) throws(AuthenticationFailure) -> VerifiedToken {
+        try verify(token, keys.snapshot)
     }
 }
 
 private extension JWTAuthenticator {
-    func checkSignature(of token: String) throws(AuthenticationFailure) -> TokenClaims {
+    func verify(
+        _ token: String, _ keys: KeySnapshot
+    ) throws(AuthenticationFailure) -> VerifiedToken {
+        guard !token.isEmpty else { throw .missing }
+        guard token.utf8.count <= Self.tokenBytesMax else { throw .malformed }
+        let now = millisecondsSince1970()
+        if let known = cache.find(token, at: now, generation: keys.generation) { return known }
+        let claims = try checkSignature(of: token, keys)
+        let verified = try check(claims, at: now)
+        let expiry = verified.identity.expiresAtMilliseconds
+        cache.insert(
+            token, verified, until: expiry.map { $0 + leewayMilliseconds } ?? .max,
+            generation: keys.generation)
+        return verified
+    }
+
+    func checkSignature(
+        of token: String, _ keys: KeySnapshot
+    ) throws(AuthenticationFailure) -> TokenClaims {
         let bytes = Array(token.utf8)
         let parts = bytes.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
         guard parts.count == 3 else { throw .malformed }
-        try checkHeader(parts[0])
+        let header = try header(parts[0])
         guard let signature = Base64URL.decode(parts[2]), let payload = Base64URL.decode(parts[1])
         else { throw .malformed }
         let signed = bytes[..<parts[1].endIndex]
-        guard (try? algorithm.verify(signature, signs: signed)) == true else { throw .badSignature }
-        guard let claims = try? JSONDecoder().decode(TokenClaims.self, from: Data(payload)) else {
-            throw .malformed
+        let candidates = keys.candidates(header.algorithm, keyID: header.keyID)
+        guard candidates.contains(where: { $0.verifies(signature, of: signed) }) else {
+            throw keys.mayLack(header.algorithm, keyID: header.keyID) ? .unknownKey : .badSignature
         }
+        headers.insert(parts[0], header)
+        guard let claims = try? JSONDecoder().decode(TokenClaims.self, from: Data(payload)),
+            JSONMembers.areUnique(in: payload)
+        else { throw .malformed }
         return claims
     }
 
-    /// The algorithm is ours to choose, not the token's: `none` and all others end here.
-    func checkHeader(_ encoded: ArraySlice<UInt8>) throws(AuthenticationFailure) {
-        if headers.contains(encoded) { return }
+    /// Of a header only the algorithm and the key's ID are read; `jwk`, `jku`, `x5u` and `x5c`, by
+    /// which a token would bring its own key, are never looked at.
+    func header(_ encoded: ArraySlice<UInt8>) throws(AuthenticationFailure) -> AcceptedHeader {
+        if let known = headers.find(encoded) { return known }
         guard let decoded = Base64URL.decode(encoded),
-            let header = try? JSONDecoder().decode(TokenHeader.self, from: Data(decoded))
+            let header = try? JSONDecoder().decode(TokenHeader.self, from: Data(decoded)),
+            JSONMembers.areUnique(in: decoded),
+            (header.kid?.utf8.count ?? 0) <= VerificationKey.keyIDBytesMax
         else { throw .malformed }
-        guard header.alg == "HS256", header.crit == nil else { throw .badSignature }
-        headers.insert(encoded)
+        guard let name = header.alg, let algorithm = TokenAlgorithm(rawValue: name), !header.hasCritical
+        else { throw .badSignature }
+        return AcceptedHeader(algorithm: algorithm, keyID: header.kid)
     }
 
-    func check(_ claims: TokenClaims, at now: Int64) throws(AuthenticationFailure) -> VerifiedToken
-    {
-        let tolerance = Int64(Self.clockTolerance.milliseconds)
+    func check(_ claims: TokenClaims, at now: Int64) throws(AuthenticationFailure) -> VerifiedToken {
         var expiry: Int64?
         if let seconds = claims.expiresAt {
             let milliseconds = Self.milliseconds(seconds)
-            guard milliseconds + tolerance > now else { throw .expired }
+            guard milliseconds + leewayMilliseconds > now else { throw .expired }
             expiry = milliseconds
         }
         if let seconds = claims.notBefore {
-            guard Self.milliseconds(seconds) - tolerance <= now else { throw .notYetValid }
+            guard Self.milliseconds(seconds) - leewayMilliseconds <= now else { throw .notYetValid }
         }
-        if let issuer, claims.issuer != issuer { throw .wrongIssuer }
-        if let audience, claims.audience?.contains(audience) != true { throw .wrongAudience }
+        if !issuers.isEmpty {
+            guard let issuer = claims.issuer, issuers.contains(issuer) else { throw .wrongIssuer }
+        }
+        if !audiences.isEmpty {
+            guard let named = claims.audience, audiences.contains(where: named.contains) else {
+                throw .wrongAudience
+            }
+        }
         guard let name = claims.subject ?? claims.userID ?? claims.userIDCamel,
             let userID = UserID(name)
         else { throw .noUser }
         return VerifiedToken(
             identity: Identity(
                 userID: userID, username: claims.username ?? claims.preferredUsername,
-                expiresAtMilliseconds: expiry),
+                expiresAtMilliseconds: expiry,
+                issuedAtMilliseconds: claims.issuedAt.map(Self.milliseconds), tokenID: claims.tokenID),
             role: claims.role)
     }
 
@@ -121,28 +157,25 @@ private extension JWTAuthenticator {
     }
 }
 
-enum TokenKey {
-    /// jwt-kit hands its algorithm out of an actor; taken once, it is used without hops.
-    static func hs256(_ secret: String) async throws -> any JWTAlgorithm {
-        let keys = JWTKeyCollection()
-        await keys.add(hmac: HMACKey(from: secret), digestAlgorithm: .sha256)
-        return try await keys.getKey()
-    }
+private struct AcceptedHeader {
+    let algorithm: TokenAlgorithm
+    let keyID: String?
 }
 
 /// Heads of tokens that were found good. An issuer writes the same few again and again.
 private final class AcceptedHeaders: Sendable {
     private static let countMax = 16
-    private let heads = Mutex<[[UInt8]]>([])
+    private let heads = Mutex<[(encoded: [UInt8], header: AcceptedHeader)]>([])
 
-    func contains(_ head: ArraySlice<UInt8>) -> Bool {
-        heads.withLock { $0.contains { $0.elementsEqual(head) } }
+    func find(_ head: ArraySlice<UInt8>) -> AcceptedHeader? {
+        heads.withLock { heads in heads.first { $0.encoded.elementsEqual(head) }?.header }
     }
 
-    func insert(_ head: ArraySlice<UInt8>) {
+    func insert(_ head: ArraySlice<UInt8>, _ header: AcceptedHeader) {
         heads.withLock { heads in
+            guard !heads.contains(where: { $0.encoded.elementsEqual(head) }) else { return }
             if heads.count == Self.countMax { heads.removeFirst() }
-            heads.append(Array(head))
+            heads.append((Array(head), header))
         }
     }
 }

@@ -34,6 +34,8 @@ final class TokenCache: Sendable {
         let username: String?
         let role: String?
         let expiresAt: Int64?
+        let issuedAt: Int64?
+        let tokenID: String?
         let until: Int64
 
         init(_ verified: VerifiedToken, until: Int64) {
@@ -41,13 +43,17 @@ final class TokenCache: Sendable {
             username = verified.identity.username
             role = verified.role
             expiresAt = verified.identity.expiresAtMilliseconds
+            issuedAt = verified.identity.issuedAtMilliseconds
+            tokenID = verified.identity.tokenID
             self.until = until
         }
 
         var verified: VerifiedToken? {
             guard let user = UserID(userID) else { return nil }
             return VerifiedToken(
-                identity: Identity(userID: user, username: username, expiresAtMilliseconds: expiresAt),
+                identity: Identity(
+                    userID: user, username: username, expiresAtMilliseconds: expiresAt,
+                    issuedAtMilliseconds: issuedAt, tokenID: tokenID),
                 role: role)
         }
     }
@@ -55,6 +61,8 @@ final class TokenCache: Sendable {
     private struct Generations {
         var young: [Digest: Entry] = [:]
         var old: [Digest: Entry] = [:]
+        /// Of the keys that all of these were verified with.
+        var keys: UInt64 = 0
     }
 
     private let generations = Mutex(Generations())
@@ -65,13 +73,15 @@ final class TokenCache: Sendable {
 
     var count: Int { generations.withLock { $0.young.count + $0.old.count } }
 
-    func find(_ token: String, at now: Int64) -> VerifiedToken? {
+    /// - Parameter generation: of the keys; what older keys verified is forgotten.
+    func find(_ token: String, at now: Int64, generation: UInt64) -> VerifiedToken? {
         guard generationMax > 0 else { return nil }
         let digest = Digest(token)
         var dropped: [Digest: Entry]?
         // What is dropped is freed after the lock, not under it.
         defer { withExtendedLifetime(dropped) {} }
         let found = generations.withLock { generations -> Entry? in
+            guard generations.keys == generation else { return nil }
             if let entry = generations.young[digest] {
                 guard entry.until > now else {
                     generations.young[digest] = nil
@@ -88,12 +98,15 @@ final class TokenCache: Sendable {
         return found?.verified
     }
 
-    func insert(_ token: String, _ verified: VerifiedToken, until: Int64) {
+    func insert(_ token: String, _ verified: VerifiedToken, until: Int64, generation: UInt64) {
         guard generationMax > 0 else { return }
         let digest = Digest(token)
         let entry = Entry(verified, until: until)
         var dropped: [Digest: Entry]?
         generations.withLock { generations in
+            // Verified with keys that others have replaced meanwhile.
+            guard generations.keys <= generation else { return }
+            if generations.keys < generation { generations = Generations(keys: generation) }
             dropped = insert(digest, entry, into: &generations)
         }
         withExtendedLifetime(dropped) {}

@@ -6,8 +6,18 @@ package import JWTKit
 
 package struct TokenHeader: Decodable {
     let alg: String?
-    /// Extensions that must be understood; we understand none.
-    let crit: [String]?
+    let kid: String?
+    /// Whether it names extensions that must be understood; we understand none.
+    let hasCritical: Bool
+
+    enum CodingKeys: String, CodingKey { case alg, kid, crit }
+
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        alg = try values.decodeIfPresent(String.self, forKey: .alg)
+        kid = try values.decodeIfPresent(String.self, forKey: .kid)
+        hasCritical = values.contains(.crit)
+    }
 }
 
 /// The times are whole or fractional seconds since 1970.
@@ -23,6 +33,7 @@ package struct TokenClaims: Codable, Sendable, JWTPayload {
     package var expiresAt: Double?
     package var notBefore: Double?
     package var issuedAt: Double?
+    package var tokenID: String?
 
     enum CodingKeys: String, CodingKey {
         case subject = "sub"
@@ -36,6 +47,7 @@ package struct TokenClaims: Codable, Sendable, JWTPayload {
         case expiresAt = "exp"
         case notBefore = "nbf"
         case issuedAt = "iat"
+        case tokenID = "jti"
     }
 
     package init() {}
@@ -62,6 +74,9 @@ package struct TokenClaims: Codable, Sendable, JWTPayload {
         // absent would let it live for ever.
         expiresAt = try values.decodeIfPresent(Double.self, forKey: .expiresAt)
         notBefore = try values.decodeIfPresent(Double.self, forKey: .notBefore)
+        // What does not say when it was issued counts as old, so this errs to the safe side.
+        issuedAt = try? values.decodeIfPresent(Double.self, forKey: .issuedAt)
+        tokenID = try? values.decodeIfPresent(String.self, forKey: .tokenID)
     }
 
     /// The times are checked by the authenticator, which has a tolerance and a clock of its own.

@@ -10,10 +10,17 @@ package struct TokenMinter: Sendable {
     private let keys: JWTKeyCollection
     private let settings: JWTSettings
 
-    package init(_ settings: JWTSettings) async {
+    /// - Throws: where there is no secret: public keys verify, and sign nothing.
+    package init(_ settings: JWTSettings) async throws(ConfigurationProblem) {
+        guard let secret = settings.secret else {
+            throw .error(
+                "JWT_SECRET",
+                "Only public keys are configured here, and these verify tokens but make none: get one from "
+                    + "who holds the private key, or set JWT_SECRET beside them on the node and here.")
+        }
         keys = JWTKeyCollection()
         self.settings = settings
-        await keys.add(hmac: HMACKey(from: settings.secret), digestAlgorithm: .sha256)
+        await keys.add(hmac: HMACKey(from: secret), digestAlgorithm: .sha256)
     }
 
     package func mint(
@@ -30,8 +37,9 @@ package struct TokenMinter: Sendable {
         claims.subject = user
         claims.username = username
         claims.role = role == .user ? nil : role.rawValue
-        claims.issuer = settings.issuer
-        claims.audience = settings.audience.map { .one($0) }
+        claims.issuer = settings.issuers.first
+        claims.audience = settings.audiences.first.map { .one($0) }
+        claims.tokenID = UUID().uuidString.lowercased()
         claims.issuedAt = now
         claims.expiresAt = now + lifetime.inSeconds.rounded()
         do {

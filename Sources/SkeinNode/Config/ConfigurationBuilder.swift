@@ -14,11 +14,13 @@ struct ConfigurationBuilder {
         self.isDevelopment = isDevelopment
     }
 
-    mutating func build(secretNeeded: Bool, secretIsBad: Bool) -> NodeConfiguration? {
-        if !secretIsBad { jwt = makeJWT(secretNeeded: secretNeeded) }
+    /// - Parameter keysNeeded: whether to complain where no token could be verified, and to read the
+    ///   files of keys and certificates.
+    mutating func build(keysNeeded: Bool, secretIsBad: Bool) -> NodeConfiguration? {
+        if !secretIsBad { jwt = makeJWT(keysNeeded: keysNeeded) }
         var server = makeServer()
         let certificates = makeCertificates(of: &server)
-        guard let control = makeControl(), let jwt else { return nil }
+        guard let control = makeControl(readsFiles: keysNeeded), let jwt else { return nil }
         return NodeConfiguration(
             server: server, certificates: certificates, jwt: jwt, control: control, logs: makeLogs(),
             isDevelopment: isDevelopment)
@@ -35,43 +37,17 @@ extension ConfigurationBuilder {
     }
 }
 
+    mutating func add(_ problem: ConfigurationProblem) { problems.append(problem) }
+}
+
 private extension ConfigurationBuilder {
-    mutating func makeJWT(secretNeeded: Bool) -> JWTSettings? {
-        if values.text("JWT_SECRET") == nil, isDevelopment {
-            values.set("JWT_SECRET", .text(Self.randomSecret()), .development)
-        }
-        guard let secret = values.text("JWT_SECRET") else {
-            if secretNeeded {
-                fail(
-                    "JWT_SECRET",
-                    "JWT_SECRET is not set, so no client could prove who it is; set it to the "
-                        + "secret that your backend signs tokens with (32 bytes or more), or start "
-                        + "with --dev to get one made.")
-            }
-            return secretNeeded ? nil : JWTSettings(secret: "")
-        }
-        var jwt = JWTSettings(secret: secret)
-        jwt.issuer = values.text("JWT_ISSUER")
-        jwt.audience = values.text("JWT_AUDIENCE")
-        jwt.cacheEntriesMax = values.integer("JWT_CACHE_SIZE") ?? jwt.cacheEntriesMax
-        return jwt
-    }
-
-    /// 256 random bits in hexadecimal.
-    static func randomSecret() -> String {
-        var generator = SystemRandomNumberGenerator()
-        return (0..<4).map { _ in
-            let digits = String(generator.next() as UInt64, radix: 16)
-            return String(repeating: "0", count: 16 - digits.count) + digits
-        }.joined()
-    }
-
-    mutating func makeControl() -> ControlSettings? {
+    mutating func makeControl(readsFiles: Bool) -> ControlSettings? {
         guard let text = values.text("CONTROL_LISTEN"), let listen = ListenAddress(text) else {
             return nil
         }
         var control = ControlSettings(listen: listen)
         control.apiKeys = values.list("API_KEY")
+        control.tls = makeControlTLS(readsFiles: readsFiles)
         control.readyWhenDegraded = values.boolean("READY_WHEN_DEGRADED")
         control.drain.deadline = values.duration("DRAIN_DEADLINE") ?? control.drain.deadline
         control.drain.preStop = values.duration("DRAIN_PRE_STOP") ?? control.drain.preStop
@@ -83,7 +59,7 @@ private extension ConfigurationBuilder {
                     + "DRAIN_DEADLINE (\(DurationText.write(control.drain.deadline))), so no wave "
                     + "would fit; make it shorter.")
         }
-        if !listen.isLoopback {
+        if !listen.isLoopback, control.tls?.clientAuthorities == nil {
             warn(
                 "CONTROL_LISTEN",
                 "CONTROL_LISTEN is \(listen.text), which other machines can reach: all but "

@@ -16,7 +16,7 @@ package enum ConfigurationTable {
     package static func key(_ name: String) -> ConfigurationKey? { byName[name] }
 
     /// Environment variables that begin so are ours: one that is not in the table is a slip.
-    package static let ownPrefixes = ["WS_", "SKEIN_", "DRAIN_", "JWT_"]
+    package static let ownPrefixes = ["WS_", "SKEIN_", "DRAIN_", "JWT_", "CONTROL_TLS_"]
 
     private static let second = 1_000
     private static let hour = 3_600_000
@@ -30,6 +30,15 @@ package enum ConfigurationTable {
             "CONTROL_LISTEN", .address, default: "127.0.0.1:9090", flag: "control-listen",
             "Health, metrics and administration. Callers from other machines need API_KEY or a JWT "
                 + "with the role service or admin for all but /health, /ready and /metrics."),
+        ConfigurationKey(
+            "CONTROL_TLS_CERTIFICATE", .text, default: nil,
+            "A PEM file with the control listener's certificate and its chain; read again on SIGHUP."),
+        ConfigurationKey(
+            "CONTROL_TLS_KEY", .text, default: nil, "A PEM file with the private key of it."),
+        ConfigurationKey(
+            "CONTROL_TLS_CLIENT_CA", .text, default: nil,
+            "A PEM file of authorities. Callers of the control listener need a certificate by one of "
+                + "them, and with it they may do everything there."),
         ConfigurationKey(
             "API_LISTEN", .address, default: nil, flag: "api-listen",
             idle: "the REST listener is not in this release, and nothing listens there",
@@ -104,6 +113,9 @@ package enum ConfigurationTable {
             "What all connections may hold: records, send queues, partial messages. At 80 % "
                 + "newcomers get 503, at all of it those that hold the most are reset. 0: half of "
                 + "what the process may use."),
+        .limit(
+            "WS_MAX_REVOCATIONS", \.revocationsMax, 1...10_000_000, unit: "users and tokens",
+            "What may be revoked at once. Past it POST /revoke is refused."),
         .limit(
             "WS_HANDSHAKE_RATE", \.handshakeRate, 0...many, unit: "handshakes a second",
             "From one address; 0: no limit. Past it: 429."),
@@ -203,10 +215,32 @@ package enum ConfigurationTable {
     private static let authentication: [ConfigurationKey] = [
         ConfigurationKey(
             "JWT_SECRET", .secret, default: nil,
-            "Verifies (HS256) clients' tokens; at least 32 bytes."),
-        ConfigurationKey("JWT_ISSUER", .text, default: nil, "The `iss` that tokens need to have."),
+            "Verifies clients' HS256 tokens; at least 32 bytes."),
         ConfigurationKey(
-            "JWT_AUDIENCE", .text, default: nil, "An `aud` that tokens need to have."),
+            "JWT_PUBLIC_KEY_FILE", .text, default: nil,
+            "A PEM file with one or more public keys or certificates that verify RS256, ES256 or EdDSA "
+                + "tokens; read again on SIGHUP."),
+        ConfigurationKey(
+            "JWT_JWKS_FILE", .text, default: nil,
+            "A JWKS file with the public keys of tokens; read again on SIGHUP."),
+        ConfigurationKey(
+            "JWT_JWKS_URL", .url, default: nil,
+            "An https URL of a JWKS, or http on this machine; fetched again every JWT_JWKS_REFRESH and, "
+                + "at most every 30 s, for a token that names a key that is not in it."),
+        ConfigurationKey(
+            "JWT_JWKS_REFRESH", .duration, default: "5m", range: second...24 * hour,
+            "How often JWT_JWKS_URL is fetched."),
+        ConfigurationKey(
+            "JWT_JWKS_CA", .text, default: nil,
+            "A PEM file of the authorities that JWT_JWKS_URL's certificate is checked with; unset: those "
+                + "of the system."),
+        ConfigurationKey(
+            "JWT_ISSUER", .list, default: nil, "The `iss` that tokens need to have, one of several."),
+        ConfigurationKey(
+            "JWT_AUDIENCE", .list, default: nil, "The `aud` that tokens need to have, one of several."),
+        ConfigurationKey(
+            "JWT_LEEWAY", .duration, default: "30s", range: 0...10 * 60 * second,
+            "How far the clocks of issuer and node may differ for `exp` and `nbf`."),
         ConfigurationKey(
             "JWT_CACHE_SIZE", .integer, default: "65536", range: 0...16_777_216, unit: "tokens",
             "Verified tokens that are remembered until they expire."),
@@ -339,17 +373,5 @@ package enum ConfigurationTable {
             "PUSH_WEBHOOK_URL", .url, default: nil,
             idle: "the push hook is not in this release: nothing is posted there",
             "Where messages to offline users go."),
-        ConfigurationKey(
-            "JWT_PUBLIC_KEY_FILE", .text, default: nil,
-            idle: "only HS256 with JWT_SECRET is in this release: other tokens are refused",
-            "A PEM file with the public key of RS256, ES256 or EdDSA tokens."),
-        ConfigurationKey(
-            "JWT_JWKS_FILE", .text, default: nil,
-            idle: "only HS256 with JWT_SECRET is in this release: other tokens are refused",
-            "A JWKS file with the public keys of tokens."),
-        ConfigurationKey(
-            "JWT_JWKS_URL", .url, default: nil,
-            idle: "only HS256 with JWT_SECRET is in this release: other tokens are refused",
-            "A JWKS URL with the public keys of tokens."),
     ]
 }

@@ -4,12 +4,28 @@
 package import Skein
 
 package struct JWTSettings: Sendable {
-    package var secret: String
-    package var issuer: String?
-    package var audience: String?
+    /// Of HS256; `nil` where only public keys verify.
+    package var secret: String?
+    package var publicKeyFile: String?
+    package var jwksFile: String?
+    package var jwksURL: String?
+    /// A PEM file of certificates that the URL's server is checked with, in place of the system's.
+    package var jwksAuthorities: String?
+    package var jwksRefresh: Duration = .seconds(300)
+    package var jwksTimeout: Duration = .seconds(5)
+    /// A token needs one of these; empty: any.
+    package var issuers: [String] = []
+    package var audiences: [String] = []
+    /// How far the clocks of issuer and node may differ when a client connects.
+    package var leeway: Duration = .seconds(30)
     package var cacheEntriesMax = 65_536
 
-    package init(secret: String) { self.secret = secret }
+    package init(secret: String? = nil) { self.secret = secret }
+
+    /// Whether any token could be verified.
+    package var hasKeys: Bool {
+        secret != nil || publicKeyFile != nil || jwksFile != nil || jwksURL != nil
+    }
 }
 
 package enum LogFormat: String, Sendable { case text, json }
@@ -27,10 +43,26 @@ package struct ControlSettings: Sendable {
     package var apiKeys: [String] = []
     package var readyWhenDegraded = false
     package var drain = DrainPlan()
+    /// `nil`: plain HTTP.
+    package var tls: ControlTLSSettings?
     /// What `/config` answers.
     package var entries: [ConfigurationEntry] = []
 
     package init(listen: ListenAddress) { self.listen = listen }
+}
+
+/// The control listener's certificate, as paths of PEM files.
+package struct ControlTLSSettings: Sendable, Equatable {
+    package var certificate: String
+    package var key: String
+    /// Callers need a certificate that these authorities signed, and with one they are operators.
+    package var clientAuthorities: String?
+
+    package init(certificate: String, key: String, clientAuthorities: String? = nil) {
+        self.certificate = certificate
+        self.key = key
+        self.clientAuthorities = clientAuthorities
+    }
 }
 
 package struct NodeConfiguration: Sendable {
@@ -74,9 +106,10 @@ package struct ConfigurationReport: Sendable {
 }
 
 extension NodeConfiguration {
-    /// - Parameter secretNeeded: whether to complain where tokens cannot be verified.
+    /// - Parameter keysNeeded: whether to complain where tokens cannot be verified, and to read the
+    ///   files of keys and certificates.
     package static func load(
-        _ sources: ConfigurationSources, isDevelopment: Bool = false, secretNeeded: Bool = true
+        _ sources: ConfigurationSources, isDevelopment: Bool = false, keysNeeded: Bool = true
     ) -> ConfigurationReport {
         var report = ConfigurationReport()
         let lookup: ConfigurationLookup
@@ -106,7 +139,7 @@ extension NodeConfiguration {
         var builder = ConfigurationBuilder(values: values, isDevelopment: isDevelopment)
         // One that was given and is bad has been told of already.
         let secretIsBad = report.errors.contains { $0.key == "JWT_SECRET" }
-        let configuration = builder.build(secretNeeded: secretNeeded, secretIsBad: secretIsBad)
+        let configuration = builder.build(keysNeeded: keysNeeded, secretIsBad: secretIsBad)
         report.problems += builder.problems
         report.entries = builder.values.entries()
         report.jwt = builder.jwt

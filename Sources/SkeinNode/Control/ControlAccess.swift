@@ -5,11 +5,12 @@
 internal import Skein
 
 struct ControlAccess: Sendable {
+    let node: any NodeControl
     let settings: ControlSettings
     let authenticator: JWTAuthenticator?
 
     /// - Returns: `nil` where the caller may go on.
-    func refusal(of request: ControlRequest, isOpen: Bool) -> ControlResponse? {
+    func refusal(of request: ControlRequest, isOpen: Bool) async -> ControlResponse? {
         // A page in the operator's browser can send requests here, and by rebinding its name to
         // 127.0.0.1 even read the answers. Tools send no Origin and name us by address.
         if request.origin != nil {
@@ -20,7 +21,7 @@ struct ControlAccess: Sendable {
                 403, "FORBIDDEN",
                 "The control listener is on loopback only; call it as 127.0.0.1 or localhost.")
         }
-        guard !isOpen, !request.isLocal else { return nil }
+        guard !isOpen, !request.isLocal, !request.hasCertificate else { return nil }
         if let key = request.apiKey {
             guard settings.apiKeys.contains(where: { Self.equal($0, key) }) else {
                 return .error(401, "UNAUTHORIZED", "The X-API-Key is not one of API_KEY.")
@@ -34,7 +35,9 @@ struct ControlAccess: Sendable {
                     + "admin; set one of them.")
         }
         do throws(AuthenticationFailure) {
-            guard try authenticator.verify(token).isService else {
+            let verified = try await authenticator.verify(token)
+            guard !node.isRevoked(verified.identity) else { throw AuthenticationFailure.revoked }
+            guard verified.isService else {
                 return .error(
                     403, "FORBIDDEN", "The token has neither the role service nor admin.")
             }

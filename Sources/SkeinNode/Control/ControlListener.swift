@@ -3,6 +3,7 @@
 
 internal import Glibc
 internal import Hummingbird
+internal import HummingbirdCore
 internal import HTTPTypes
 internal import Logging
 internal import NIOCore
@@ -33,7 +34,7 @@ package final class ControlListener: Sendable {
 
     /// Returns when the listener accepts.
     package static func start(
-        _ plane: ControlPlane, on listen: ListenAddress, logs: LogQueue
+        _ plane: ControlPlane, on listen: ListenAddress, tls: ControlTLS? = nil, logs: LogQueue
     ) async throws(ServerError) -> ControlListener {
         var logger = Logger(label: "control") { QueueLogHandler(label: $0, queue: logs) }
         // Its own words at info are about its insides.
@@ -42,8 +43,9 @@ package final class ControlListener: Sendable {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let (started, announce) = AsyncStream.makeStream(of: Result<String, ServerError>.self)
         let application = Application(
-            responder: ControlResponder(plane: plane),
-            server: .http1(configuration: .init(idleTimeout: idleTimeout)),
+            responder: ControlResponder(
+                plane: plane, hasCertificates: tls?.requiresCertificate ?? false),
+            server: server(tls),
             configuration: .init(address: .hostname(listen.host, port: listen.port)),
             onServerRunning: { channel in
                 let port = channel.localAddress?.port ?? listen.port
@@ -69,6 +71,16 @@ package final class ControlListener: Sendable {
         throw ServerError("The control listener on \(listen.text) ended before it accepted.")
     }
 
+    private static func server(_ tls: ControlTLS?) -> HTTPServerBuilder {
+        guard let tls else { return .http1(configuration: .init(idleTimeout: idleTimeout)) }
+        return HTTPServerBuilder { responder in
+            ControlTLSChannel(
+                base: HTTP1Channel(
+                    responder: responder, configuration: .init(idleTimeout: idleTimeout)),
+                tls: tls)
+        }
+    }
+
     /// Closes the listener, and whatever is connected to it when it has its answer.
     package func stop() async {
         await services.triggerGracefulShutdown()
@@ -90,6 +102,8 @@ package final class ControlListener: Sendable {
 /// From Hummingbird's requests to ours and back.
 private struct ControlResponder: HTTPResponder {
     let plane: ControlPlane
+    /// Nobody gets as far as this without a certificate of an authority of ours.
+    let hasCertificates: Bool
 
     func respond(to request: Request, context: ControlContext) async throws -> Response {
         var asked = ControlRequest(request.method.rawValue, request.uri.path)
@@ -97,6 +111,7 @@ private struct ControlResponder: HTTPResponder {
             asked.query[String(key)] = String(value)
         }
         asked.isLocal = context.isLocal
+        asked.hasCertificate = hasCertificates
         asked.host = request.head.authority
         asked.origin = request.headers[.origin]
         if let name = HTTPField.Name("X-API-Key") { asked.apiKey = request.headers[name] }

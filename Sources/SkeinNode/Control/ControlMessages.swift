@@ -11,6 +11,8 @@ package struct ControlRequest: Sendable {
     package var body: [UInt8] = []
     /// Whether the caller is on this machine.
     package var isLocal = true
+    /// Whether the caller's certificate was verified.
+    package var hasCertificate = false
     package var host: String?
     package var origin: String?
     package var apiKey: String?
@@ -89,8 +91,12 @@ package struct HealthBody: Codable, Sendable {
     package let uptimeSeconds: Double
     package let io: String
     package let drain: DrainProgress
+    package let keys: KeyStatus?
+    package let revocations: Int
 
-    init(_ snapshot: ServerSnapshot) {
+    init(_ snapshot: ServerSnapshot, keys: KeyStatus?) {
+        self.keys = keys
+        revocations = snapshot.revocations
         redis = snapshot.backplane.state.rawValue
         redisReason = snapshot.backplane.reason
         redisCanaryAgeSeconds = snapshot.backplane.canaryAgeSeconds
@@ -145,6 +151,78 @@ struct DisconnectBody: Codable {
 
 struct DisconnectedBody: Codable {
     let disconnected: Int
+}
+
+struct RevokeBody: Decodable {
+    let userId: String?
+    let tokenId: String?
+    let before: Moment?
+    let ttlSeconds: Double?
+
+    /// RFC 3339, or seconds since 1970.
+    struct Moment: Decodable {
+        /// `nil` where it is neither.
+        let milliseconds: Int64?
+
+        init(from decoder: any Decoder) throws {
+            let value = try decoder.singleValueContainer()
+            if let seconds = try? value.decode(Double.self) {
+                milliseconds = abs(seconds) <= 4e12 ? Int64((seconds * 1_000).rounded()) : nil
+            } else {
+                milliseconds = ControlTime.milliseconds(try value.decode(String.self))
+            }
+        }
+    }
+}
+
+/// `POST /revoke`.
+struct RevokedBody: Codable {
+    let closed: Int
+    /// `cluster`, or `node` where no other node was told.
+    let scope: RevocationOutcome.Scope
+    let revocation: RevocationBody
+}
+
+struct RevocationBody: Codable {
+    let userId: String?
+    let tokenId: String?
+    let before: String?
+    let expiresAt: String
+
+    init(_ revocation: Revocation) {
+        expiresAt = ControlTime.text(revocation.expiresAtMilliseconds)
+        switch revocation.subject {
+        case .user(let user):
+            userId = user.description
+            tokenId = nil
+            before = ControlTime.text(revocation.beforeMilliseconds)
+        case .token(let id):
+            userId = nil
+            tokenId = id
+            before = nil
+        }
+    }
+}
+
+struct RevocationsBody: Codable {
+    /// All there are; the list may hold fewer.
+    let count: Int
+    let revocations: [RevocationBody]
+}
+
+/// RFC 3339 in UTC.
+enum ControlTime {
+    static func text(_ milliseconds: Int64) -> String {
+        Date(timeIntervalSince1970: Double(milliseconds) / 1_000)
+            .formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+    }
+
+    static func milliseconds(_ text: String) -> Int64? {
+        let date =
+            (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
+            ?? (try? Date(text, strategy: Date.ISO8601FormatStyle()))
+        return date.map { Int64(($0.timeIntervalSince1970 * 1_000).rounded()) }
+    }
 }
 
 struct DrainRequestBody: Codable {

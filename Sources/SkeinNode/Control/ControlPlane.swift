@@ -15,10 +15,11 @@ package final class ControlPlane: Sendable {
         var lastFollowed: Date?
     }
 
-    private let node: any NodeControl
+    let node: any NodeControl
     private let settings: ControlSettings
     private let access: ControlAccess
-    private let logs: LogQueue
+    private let keys: KeyRing?
+    let logs: LogQueue
     private let final = Mutex(Final())
 
     package init(
@@ -27,7 +28,8 @@ package final class ControlPlane: Sendable {
     ) {
         self.node = node
         self.settings = settings
-        access = ControlAccess(settings: settings, authenticator: authenticator)
+        access = ControlAccess(node: node, settings: settings, authenticator: authenticator)
+        keys = authenticator?.keys
         self.logs = logs
     }
 
@@ -62,7 +64,7 @@ package final class ControlPlane: Sendable {
             response.allow = route.methods.joined(separator: ", ")
             return response
         }
-        if let refusal = access.refusal(of: request, isOpen: route.isOpen) { return refusal }
+        if let refusal = await access.refusal(of: request, isOpen: route.isOpen) { return refusal }
         do throws(ServerError) {
             return try await answer(method, path, request)
         } catch {
@@ -82,6 +84,8 @@ package final class ControlPlane: Sendable {
         "/metrics": Route(methods: ["GET"], isOpen: true),
         "/connections": Route(methods: ["GET"]),
         "/disconnect": Route(methods: ["POST"]),
+        "/revoke": Route(methods: ["POST"]),
+        "/revocations": Route(methods: ["GET"]),
         "/config": Route(methods: ["GET"]),
         "/drain": Route(methods: ["GET", "POST", "DELETE"]),
         "/nodes": Route(methods: ["GET"]),
@@ -93,11 +97,12 @@ package final class ControlPlane: Sendable {
         _ method: String, _ path: String, _ request: ControlRequest
     ) async throws(ServerError) -> ControlResponse {
         switch (method, path) {
-        case (_, "/health"): return .json(HealthBody(node.snapshot()))
+        case (_, "/health"): return .json(HealthBody(node.snapshot(), keys: keys?.status))
         case (_, "/ready"): return ready()
         case (_, "/metrics"):
             let text = NodeMetrics.write(
-                node.snapshot(), process: .read(), logLinesDropped: logs.droppedCount)
+                node.snapshot(), process: .read(), keys: keys?.status,
+                logLinesDropped: logs.droppedCount)
             return ControlResponse(status: 200, contentType: Exposition.contentType, body: text)
         case (_, "/config"):
             let values = settings.entries.map {
@@ -106,6 +111,8 @@ package final class ControlPlane: Sendable {
             return .json(ConfigurationBody(config: Dictionary(uniqueKeysWithValues: values)))
         case (_, "/connections"): return try await connections(request)
         case (_, "/disconnect"): return try await disconnect(request)
+        case (_, "/revoke"): return try await revoke(request)
+        case (_, "/revocations"): return revocations(request)
         case ("GET", "/drain"): return drainProgress()
         case ("POST", "/drain"): return drain(request)
         case ("DELETE", "/drain"): return cancelDrain()
@@ -119,6 +126,15 @@ package final class ControlPlane: Sendable {
     private static func later(_ what: String, _ instead: String) -> ControlResponse {
         .error(404, "NOT_FOUND", "\(what) is not in this release; \(instead).")
     }
+}
+
+extension ControlPlane {
+    func decode<Body: Decodable>(_ type: Body.Type, _ request: ControlRequest) -> Body? {
+        try? JSONDecoder().decode(type, from: Data(request.body))
+    }
+
+    static let notJSON = ControlResponse.error(
+        400, "INVALID_MESSAGE", "The body is not a JSON object of the expected fields.")
 }
 
 private extension ControlPlane {
@@ -260,12 +276,5 @@ private extension ControlPlane {
         }
         logs.push(.info, "drain cancelled by the operator")
         return .json(DrainBody(node.snapshot().drain, report: nil))
-    }
-
-    static let notJSON = ControlResponse.error(
-        400, "INVALID_MESSAGE", "The body is not a JSON object of the expected fields.")
-
-    func decode<Body: Decodable>(_ type: Body.Type, _ request: ControlRequest) -> Body? {
-        try? JSONDecoder().decode(type, from: Data(request.body))
     }
 }

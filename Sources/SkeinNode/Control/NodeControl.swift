@@ -11,6 +11,9 @@ package protocol NodeControl: Sendable {
     func disconnect(
         connectionID: String, code: UInt16, reason: String
     ) async throws(ServerError) -> Bool
+    func revoke(_ revocation: Revocation) async throws(ServerError) -> RevocationOutcome
+    func revocations() -> [Revocation]
+    func isRevoked(_ identity: Identity) -> Bool
     func drain(_ plan: DrainPlan)
     func cancelDrain() -> Bool
 }

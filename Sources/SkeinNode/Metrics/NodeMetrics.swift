@@ -6,7 +6,8 @@ package import Skein
 package enum NodeMetrics {
     /// - Parameter logLinesDropped: what the log queue had no room for.
     package static func write(
-        _ snapshot: ServerSnapshot, process: ProcessStatistics?, logLinesDropped: UInt64 = 0
+        _ snapshot: ServerSnapshot, process: ProcessStatistics?, keys: KeyStatus? = nil,
+        logLinesDropped: UInt64 = 0
     ) -> String {
         var out = Exposition()
         out.family("skein_info", .gauge, "What runs here; always 1.")
@@ -18,6 +19,9 @@ package enum NodeMetrics {
         writeLoops(snapshot, into: &out)
         writeBackplane(snapshot.backplane, into: &out)
         writeLimits(snapshot.limits, into: &out)
+        if let keys { writeKeys(keys, into: &out) }
+        out.single(
+            "skein_revocations", .gauge, snapshot.revocations, "Users and tokens that are revoked.")
         out.single(
             "skein_draining", .gauge, snapshot.drain.phase == .running ? 0 : 1,
             "1 from the begin of a drain on.")
@@ -155,6 +159,24 @@ private extension NodeMetrics {
         out.single(
             "skein_backplane_published_total", .counter, backplane.published,
             "Events given to the backplane.")
+    }
+
+    static func writeKeys(_ keys: KeyStatus, into out: inout Exposition) {
+        out.family("skein_jwt_keys", .gauge, "Keys that verify tokens.")
+        for algorithm in TokenAlgorithm.allCases {
+            out.sample(
+                "skein_jwt_keys", [("alg", algorithm.rawValue)], keys.keys[algorithm.rawValue] ?? 0)
+        }
+        guard let jwks = keys.jwks else { return }
+        out.single(
+            "skein_jwks_up", .gauge, jwks.state == .ok ? 1 : 0,
+            "1 while JWT_JWKS_URL answered when it was last asked.")
+        out.single(
+            "skein_jwks_age_seconds", .gauge, jwks.ageSeconds.map { "\($0)" } ?? "NaN",
+            "Since JWT_JWKS_URL last answered; NaN before it ever did.")
+        out.family("skein_jwks_fetches_total", .counter, "Fetches of JWT_JWKS_URL.")
+        out.sample("skein_jwks_fetches_total", [("result", "ok")], jwks.fetched)
+        out.sample("skein_jwks_fetches_total", [("result", "failed")], jwks.failed)
     }
 
     /// Each bound beside the numbers that it bounds: `skein_limit_send_queue_bytes` and so on.

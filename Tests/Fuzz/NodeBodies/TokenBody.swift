@@ -28,8 +28,9 @@ private struct TokenBody: Sendable {
     let signer: any JWTAlgorithm
 
     init() async throws {
-        authenticator = try await JWTAuthenticator(
-            JWTSettings(secret: Self.secret), now: { Int64(Self.seconds * 1_000) })
+        let settings = JWTSettings(secret: Self.secret)
+        authenticator = JWTAuthenticator(
+            settings, keys: try KeyRing(settings), now: { Int64(Self.seconds * 1_000) })
         let keys = JWTKeyCollection()
         await keys.add(hmac: HMACKey(from: Self.secret), digestAlgorithm: .sha256)
         signer = try await keys.getKey()
@@ -67,7 +68,7 @@ private struct TokenBody: Sendable {
         }
     }
 
-    private func verify(_ token: String) -> VerifiedToken? { try? authenticator.verify(token) }
+    private func verify(_ token: String) -> VerifiedToken? { try? authenticator.verifyNow(token) }
 
     private func signed(head: [UInt8], claims: [UInt8]) -> String {
         let text = Self.base64URL(head) + "." + Self.base64URL(claims)

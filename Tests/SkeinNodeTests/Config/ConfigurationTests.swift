@@ -177,7 +177,7 @@ private let secret = "0123456789abcdef0123456789abcdef"
     @Test func development() throws {
         let report = load([:], dev: true)
         let configuration = try #require(report.configuration)
-        #expect(configuration.jwt.secret.utf8.count == 64)
+        #expect(configuration.jwt.secret?.utf8.count == 64)
         #expect(report.isSecretMade)
         #expect(configuration.server.echoPath == "/echo")
         #expect(configuration.server.echoIsOpen)

@@ -21,7 +21,7 @@ private let secret = "0123456789abcdef0123456789abcdef"
         ]
         return ControlPlane(
             node: node, settings: settings,
-            authenticator: try await JWTAuthenticator(JWTSettings(secret: secret)),
+            authenticator: try JWTAuthenticator(JWTSettings(secret: secret)),
             logs: LogQueue(LogSettings(), write: { _ in }))
     }
 
@@ -164,7 +164,7 @@ private let secret = "0123456789abcdef0123456789abcdef"
 
     @Test func strangersNeedAKey() async throws {
         let plane = try await plane(listen: "0.0.0.0:9090")
-        let minter = await TokenMinter(JWTSettings(secret: secret))
+        let minter = try await TokenMinter(JWTSettings(secret: secret))
         let user = try await minter.mint(user: "u", lifetime: .seconds(60))
         let admin = try await minter.mint(user: "u", role: .admin, lifetime: .seconds(60))
         func status(_ path: String, key: String? = nil, token: String? = nil) async -> Int {
@@ -185,6 +185,77 @@ private let secret = "0123456789abcdef0123456789abcdef"
         #expect(await status("/config", token: admin) == 200)
         #expect(await status("/config", token: user) == 403)
         #expect(await status("/config", token: "x.y.z") == 401)
+        // A service whose token was revoked is a stranger.
+        node.state {
+            $0.revocations = [
+                Revocation(
+                    .user(UserID("u")!), beforeMilliseconds: .max, expiresAtMilliseconds: .max)
+            ]
+        }
+        #expect(await status("/config", token: admin) == 401)
+        var request = ControlRequest("GET", "/config")
+        request.isLocal = false
+        request.hasCertificate = true
+        #expect(await plane.respond(to: request).status == 200)
+        request.origin = "https://evil.example"
+        #expect(await plane.respond(to: request).status == 403)
+    }
+
+    @Test(arguments: [
+        (#"{"userId":"alice"}"#, 200, ""), (#"{"tokenId":"t-1"}"#, 200, ""),
+        (#"{"userId":"alice","before":1700000000,"ttlSeconds":60}"#, 200, ""),
+        (#"{"userId":"alice","before":"2024-01-02T03:04:05Z"}"#, 200, ""),
+        (#"{"userId":"alice","before":"2024-01-02T03:04:05.678+01:00"}"#, 200, ""),
+        ("{}", 400, "one of the two"), (#"{"userId":"a","tokenId":"b"}"#, 400, "one of the two"),
+        (#"{"userId":"a b"}"#, 400, "userId"), (#"{"tokenId":""}"#, 400, "tokenId"),
+        (#"{"tokenId":"a\nb"}"#, 400, "tokenId"), (#"{"tokenId":"t","before":1}"#, 400, "before"),
+        (#"{"userId":"a","before":"yesterday"}"#, 400, "before"),
+        (#"{"userId":"a","before":1e300}"#, 400, "before"),
+        (#"{"userId":"a","before":1700000000000}"#, 400, "before"),
+        (#"{"userId":"a","ttlSeconds":0}"#, 400, "ttlSeconds"),
+        (#"{"userId":"a","ttlSeconds":1e12}"#, 400, "ttlSeconds"),
+        (#"{"tokenId":"full"}"#, 503, "no room"), ("[]", 400, "JSON"), ("", 400, "JSON"),
+    ])
+    func revoking(body: String, status: Int, word: String) async throws {
+        let answer = await ask(try await plane(), "POST", "/revoke", body: body)
+        #expect(answer.status == status, "\(answer.json)")
+        guard status == 200 else {
+            let message = (answer.json["error"] as? [String: Any])?["message"] as? String
+            #expect(message?.contains(word) == true, "\(message ?? "")")
+            return
+        }
+        #expect(answer.json["closed"] as? Int == 3)
+        #expect(answer.json["scope"] as? String == "cluster")
+    }
+
+    @Test func whatWasRevoked() async throws {
+        let plane = try await plane()
+        let before = Int64(Date().timeIntervalSince1970 * 1_000)
+        _ = await ask(plane, "POST", "/revoke", body: #"{"userId":"alice"}"#)
+        _ = await ask(
+            plane, "POST", "/revoke",
+            body: #"{"userId":"bob","before":"2024-01-02T03:04:05.678Z","ttlSeconds":60}"#)
+        _ = await ask(plane, "POST", "/revoke", body: #"{"tokenId":"t-1"}"#)
+        let made = node.state { $0.revocations }
+        #expect(made[0].beforeMilliseconds >= before)
+        #expect(made[0].expiresAtMilliseconds >= before + 86_400_000)
+        #expect(made[1].beforeMilliseconds == 1_704_164_645_678)
+        #expect(made[1].expiresAtMilliseconds < before + 120_000)
+        #expect(made[2].subject == .token("t-1"))
+        let (status, json) = await ask(plane, "GET", "/revocations")
+        #expect(status == 200)
+        #expect(json["count"] as? Int == 3)
+        let list = try #require(json["revocations"] as? [[String: String]])
+        #expect(list.map { $0["userId"] ?? $0["tokenId"] ?? "" } == ["alice", "bob", "t-1"])
+        #expect(list[1]["before"] == "2024-01-02T03:04:05.678Z")
+        #expect(list.allSatisfy { $0["expiresAt"]?.hasSuffix("Z") == true })
+        var request = ControlRequest("GET", "/revocations")
+        request.query["limit"] = "2"
+        let (_, short) = parsed(await plane.respond(to: request))
+        #expect(short["count"] as? Int == 3)
+        #expect((short["revocations"] as? [Any])?.count == 2)
+        request.query["limit"] = "0"
+        #expect(await plane.respond(to: request).status == 400)
     }
 
     @Test func webPagesAreRefused() async throws {

@@ -10,6 +10,7 @@ final class FakeNode: NodeControl {
         var plans: [DrainPlan] = []
         var closed: [String] = []
         var isCancellable = true
+        var revocations: [Revocation] = []
     }
 
     private let mutex = Mutex(State())
@@ -47,6 +48,18 @@ final class FakeNode: NodeControl {
     ) async throws(ServerError) -> Bool {
         state { $0.closed.append("\(connectionID) \(code) \(reason)") }
         return connectionID == "c1"
+    }
+
+    func revoke(_ revocation: Revocation) async throws(ServerError) -> RevocationOutcome {
+        if revocation.subject == .token("full") { throw ServerError("There is no room; wait.") }
+        state { $0.revocations.append(revocation) }
+        return RevocationOutcome(closed: 3, scope: .cluster)
+    }
+
+    func revocations() -> [Revocation] { state { $0.revocations } }
+
+    func isRevoked(_ identity: Identity) -> Bool {
+        state { $0.revocations.contains { $0.subject == .user(identity.userID) } }
     }
 
     func drain(_ plan: DrainPlan) {
