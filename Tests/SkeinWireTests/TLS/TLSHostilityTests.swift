@@ -23,34 +23,40 @@ struct TLSHostilityTests {
         let context = try TLSFixture.server()
         let clients = try TLSFixture.client(version: version)
         let text = Array("a message nobody may change".utf8)
-        var failures = 0
+        var noticed = 0
         for seed in 0..<1_000 as Range<UInt64> {
             var random = SeededGenerator(seed: seed)
             let server = TLSPeer(server: context)
             let client = TLSPeer(client: clients)
-            // A third of the seeds lets the handshake pass and damages what follows.
-            var calls = seed.isMultiple(of: 3) ? -4 : 0
-            while !client.outbox.isEmpty || !server.outbox.isEmpty {
+            // A third of the seeds lets the handshake pass; every other one damages the answers.
+            var isDamaging = !seed.isMultiple(of: 3)
+            let isServerDamaged = seed.isMultiple(of: 2)
+            var sent = 0
+            while !client.outbox.isEmpty || !server.outbox.isEmpty, client.failure == nil {
                 var flight = client.takeOutbox()
-                if calls >= 0, !flight.isEmpty { mutate(&flight, &random) }
+                if isDamaging, !isServerDamaged { mutate(&flight, &random) }
                 for piece in Cuts.random.pieces(flight, &random) { server.receive(piece) }
-                client.receive(server.takeOutbox())
-                if client.session.isEstablished, calls < 3 {
-                    calls = max(calls, 0)
-                    client.send(text)
+                var answer = server.takeOutbox()
+                if isDamaging, isServerDamaged { mutate(&answer, &random) }
+                client.receive(answer)
+                if client.session.isEstablished, sent < 3 {
+                    isDamaging = true
+                    if case .ok = client.send(text) { sent += 1 }
+                    if server.session.isEstablished { server.send(text) }
                 }
-                calls += 1
-                if client.failure != nil { break }
             }
             // Whatever was damaged, nothing wrong was ever given out.
-            let whole = stride(from: 0, to: server.heard.count, by: text.count)
-            #expect(whole.allSatisfy { Array(server.heard[$0...].prefix(text.count)) == text })
-            if server.failure != nil || client.failure != nil { failures += 1 }
+            for heard in [server.heard, client.heard] {
+                let starts = stride(from: 0, to: heard.count, by: text.count)
+                #expect(starts.allSatisfy { Array(heard[$0...].prefix(text.count)) == text })
+            }
+            let isWhole = server.heard.count == sent * text.count && sent == 3
+            if server.failure != nil || client.failure != nil || !isWhole { noticed += 1 }
             // A failed session takes more without harm.
             server.receive(random.bytes(64))
             server.closeNotify()
         }
-        #expect(failures > 800, "the damage was not noticed: \(failures)")
+        #expect(noticed > 800, "the damage was not noticed: \(noticed)")
     }
 
     @Test func tellsTruncationFromAClose() throws {

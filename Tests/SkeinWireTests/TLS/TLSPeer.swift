@@ -16,7 +16,6 @@ final class TLSPeer {
         session = TLSSession.server(context, pump: pump)
     }
 
-    /// `prepare` runs before the first flight, with OpenSSL's own session.
     init(client context: TLSContext, name: String = "localhost") {
         session = TLSSession.client(context, pump: pump, serverName: name)
         collect()
