@@ -1,7 +1,5 @@
 // Where to listen, as it is written in flags, variables and files.
 
-package import Skein
-
 /// `host:port`, `[v6]:port` or `:port`.
 package struct ListenAddress: Sendable, Equatable {
     package let host: String

@@ -35,7 +35,6 @@ extension ConfigurationBuilder {
     mutating func warn(_ key: String, _ message: String) {
         problems.append(.warning(key, message))
     }
-}
 
     mutating func add(_ problem: ConfigurationProblem) { problems.append(problem) }
 }
