@@ -58,8 +58,9 @@ struct ControlClient {
             return try await trust.send(request, bytesMax: Self.answerBytesMax)
         } catch {
             throw CommandFailure(
-                "https://\(url.authority) cannot be asked (\(error.reason)); name a node's control "
-                    + "listener with --control, and its authorities with --ca.",
+                "https://\(url.authority) cannot be asked over TLS (\(error.reason)); name a node's control "
+                    + "listener with --control, its authorities with --ca and, where it asks for one, a "
+                    + "certificate with --cert and --key.",
                 isUnreachable: true)
         }
     }

@@ -66,11 +66,11 @@ struct ControlTrust {
             error == .connectTimeout || error == .deadlineExceeded || error == .readTimeout
                 ? "no answer in time" : error.shortDescription
         case is NIOSSLError, is NIOSSLExtraError:
-            "TLS failed: check --ca and, where it asks for a certificate, --cert and --key"
+            "certificates were refused"
         case let error as NIOConnectionError:
             error.connectionErrors.isEmpty ? "no such host" : "connection refused"
         case let error as IOError: SocketFailure.describe(error.errnoCode)
-        default: "TLS failed or the connection was lost"
+        default: "the connection was lost"
         }
     }
 }

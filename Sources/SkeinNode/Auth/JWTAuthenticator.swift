@@ -49,8 +49,9 @@ package final class JWTAuthenticator: Authenticator {
 
     /// Waits for a fetch of the JWKS at most, and only where the token names a key that is not here.
     package func verify(_ token: String) async throws(AuthenticationFailure) -> VerifiedToken {
+        let before = keys.snapshot
         do throws(AuthenticationFailure) {
-            return try verifyNow(token)
+            return try verify(token, before)
         } catch {
             guard error == .unknownKey else { throw error }
         }
@@ -60,8 +61,10 @@ package final class JWTAuthenticator: Authenticator {
         } catch {
             throw .overloaded
         }
-        guard isFetched else { throw .unknownKey }
-        return try verifyNow(token)
+        let now = keys.snapshot
+        // Someone else's fetch may have ended between the two looks.
+        guard isFetched || now.generation != before.generation else { throw .unknownKey }
+        return try verify(token, now)
     }
 
     /// As `verify`, with the keys that are here.
