@@ -6,11 +6,10 @@ import Testing
 
 @Suite("Why Redis is not there")
 struct LinkFailureTests {
-    @Test("each error of Redis is known by its beginning", arguments: [
-        ("WRONGPASS invalid username-password pair or user is disabled.", Refusal.passwordWrong),
+    static let replies: [(String, Refusal)] = [
+        ("WRONGPASS invalid username-password pair or user is disabled.", .passwordWrong),
         ("NOAUTH Authentication required.", .passwordNeeded),
-        ("ERR AUTH <password> called without any password configured for the default user. Are you "
-            + "sure your configuration is correct?", .passwordUnknown),
+        ("ERR AUTH <password> called without any password configured for the default user.", .passwordUnknown),
         ("NOPERM this user has no permissions to run the 'hset' command", .forbidden),
         ("NOPERM this user has no permissions to access one of the channels used as arguments", .forbidden),
         ("ERR The user executing the script can't run this command or subcommand script: 3d", .forbidden),
@@ -29,7 +28,9 @@ struct LinkFailureTests {
         ("ERR DB index is out of range", .databaseMissing),
         ("ERR unknown command 'ROLE', with args beginning with: ", .commandUnknown),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", .other), ("", .other),
-    ])
+    ]
+
+    @Test("each error of Redis is known by its beginning", arguments: replies)
     func refusals(reply: String, refusal: Refusal) {
         withBytes(reply) { #expect(Refusal($0) == refusal) }
     }
@@ -42,17 +43,19 @@ struct LinkFailureTests {
         #expect(refusal.advice(.presence).count > 10)
     }
 
-    @Test("what an ACL has to allow is named", arguments: [
-        (RedisNeed.publish(prefix: "x:"), "+publish &user:* &x:*"),
+    static let needed: [(RedisNeed, String)] = [
+        (.publish(prefix: "x:"), "+publish &user:* &x:*"),
         (.subscribe(prefix: "x:"), "&chat:user:*"), (.subscribe(prefix: "x:"), "&x:*"),
         (.presence, "~presence:*"), (.session, "~session:*"), (.greeting, "+role"),
-    ])
+    ]
+
+    @Test("what an ACL has to allow is named", arguments: needed)
     func rules(need: RedisNeed, part: String) {
         #expect(LinkFailure.refused(.forbidden, need, reply: "NOPERM").text("h:1").contains(part))
     }
 
-    @Test(arguments: [
-        (LinkFailure.unreachable(errno: ENOENT), "/run/r.sock", "unixsocket"),
+    static let told: [(LinkFailure, String, String)] = [
+        (.unreachable(errno: ENOENT), "/run/r.sock", "unixsocket"),
         (.unreachable(errno: EACCES), "/run/r.sock", "unixsocketperm"),
         (.unreachable(errno: ECONNREFUSED), "h:1", "Connection refused"),
         (.unresolved, "h:1", "DNS"), (.slow(milliseconds: 2_000), "h:1", "2 s"),
@@ -60,7 +63,9 @@ struct LinkFailureTests {
         (.closedEarly, "h:1", "rediss://"),
         (.subscriberClosed, "h:1", "client-output-buffer-limit pubsub"),
         (.noSocket(SystemError(call: "socket", errno: EMFILE)), "h:1", "socket"),
-    ])
+    ]
+
+    @Test(arguments: told)
     func sentences(failure: LinkFailure, address: String, part: String) {
         #expect(failure.text(address).contains(part))
     }
@@ -73,15 +78,18 @@ struct LinkFailureTests {
 
     @Test func aFailureIsNewsOnceUntilItChanges() {
         var news = FailureNews()
-        let start = Instant(nanoseconds: 1_000)
-        #expect(news.isNews("a", at: start))
-        #expect(!news.isNews("a", at: start.advanced(byMilliseconds: 3_600_000)))
-        #expect(news.isNews("b", at: start.advanced(byMilliseconds: 10)))
-        #expect(!news.isNews("a", at: start.advanced(byMilliseconds: 20)))
-        #expect(!news.isNews("b", at: start.advanced(byMilliseconds: 30)))
-        #expect(news.isNews("a", at: start.advanced(byMilliseconds: 61_000)))
+        // What is said when, in milliseconds, and whether it is logged.
+        let story: [(String, Int, Bool)] = [
+            ("a", 0, true), ("a", 3_600, false), ("b", 3_610, true), ("a", 3_620, false),
+            ("b", 3_630, false), ("a", 61_000, true),
+        ]
+        for (text, milliseconds, expected) in story {
+            let isNews = news.isNews(text, at: Instant(nanoseconds: 1).advanced(byMilliseconds: milliseconds))
+            #expect(isNews == expected, "\(text) at \(milliseconds) ms")
+        }
         news.forget()
-        #expect(news.isNews("a", at: start.advanced(byMilliseconds: 61_001)))
+        let isNews = news.isNews("a", at: Instant(nanoseconds: 1).advanced(byMilliseconds: 61_001))
+        #expect(isNews)
     }
 
     @Test func nullIsALine() {
