@@ -65,6 +65,8 @@ extension Server {
         SteppedRouter(makeRouterLoop(ring), of: self)
     }
 
+    package var steppedReport: DrainReport { report() }
+
     package var steppedShardCount: Int { shared.shardCount }
 
     /// The shard where a user's devices meet.
