@@ -243,8 +243,8 @@ final class FakeRedis {
     /// The mark that a repeated event would be known by is spoiled.
     private func disguise(_ payload: inout [UInt8]) {
         let mark = Array("\"via\":\"".utf8)
-        guard payload.count > 80 else { return }
-        for start in stride(from: payload.count - 80, through: max(0, payload.count - 110), by: -1)
+        guard payload.count > 100 else { return }
+        for start in stride(from: payload.count - 70, through: max(0, payload.count - 100), by: -1)
         where payload[start..<start + mark.count].elementsEqual(mark) {
             payload[start + 1] = UInt8(ascii: "x")
             return

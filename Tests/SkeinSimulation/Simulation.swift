@@ -67,7 +67,9 @@ package final class Simulation {
     /// Names by where they lead, so that a run is the same whatever this process spreads users by.
     private func nameUsers() {
         for user in 0..<world.scenario.userCount {
-            let homes = nodes.map { world.chance.below($0.server.steppedShardCount) }
+            let drawn = world.chance.next()
+            // Nodes with as many shards spread users alike.
+            let homes = nodes.map { Int(drawn % UInt64($0.server.steppedShardCount)) }
             for attempt in 0..<0x10000 {
                 let digits = String(attempt, radix: 16)
                 let name = "u\(user)-" + String(repeating: "0", count: 4 - digits.count) + digits
@@ -246,6 +248,7 @@ package final class Simulation {
             }
             if !step() {
                 if isDone() { return }
+                checkSleepers()
                 let next = min(end, nextDue)
                 world.advance(by: max(1, next - world.now))
                 world.record(.time, 0)
@@ -375,6 +378,14 @@ package final class Simulation {
     }
 
     // MARK: Checks
+
+    /// Whoever sleeps with something in its inbox was not woken.
+    private func checkSleepers() {
+        for loop in loops where loop.phase == .waiting && !loop.ring.isWoken && loop.steps.hasParcels {
+            guard loop.stalledUntil <= world.now else { continue }
+            world.fail("\(loop.ring.name) sleeps with something in its inbox")
+        }
+    }
 
     /// Between two turns a machine holds no buffer.
     private func check(_ loop: LoopRunner) {
