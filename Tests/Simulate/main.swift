@@ -64,7 +64,8 @@ if let seed = options.seed {
     running.set(0, seed)
     let outcome = Simulation(seed: seed, plant: options.plant, isTraced: options.isTraced).run()
     for step in outcome.lastSteps { print(step) }
-    print("steps \(outcome.steps), simulated \(outcome.simulatedSeconds) s, hash \(String(outcome.hash, radix: 16))")
+    let hash = String(outcome.hash, radix: 16)
+    print("steps \(outcome.steps), simulated \(outcome.simulatedSeconds) s, hash \(hash)")
     if let failure = outcome.failure {
         print("FAILED: \(failure)\n\(line(seed, options.plant))")
         exit(1)
@@ -114,7 +115,7 @@ for path in Path.allCases {
     print("\(count == 0 ? "blind" : "\(count)")".padded(10) + " \(path)")
 }
 print("""
-    \(sum.runs) seeds in \(Int(spent * 10) / 10) s on \(options.jobs): \(Int(Double(sum.runs) / spent)) a second, \
+    \(sum.runs) seeds in \(Int(spent)) s on \(options.jobs): \(Int(Double(sum.runs) / spent)) a second, \
     \(sum.steps / max(1, sum.runs)) steps each, \(Int(sum.simulated)) s simulated
     """)
 for (seed, failure) in sum.failures.sorted(by: { $0.0 < $1.0 }) {

@@ -47,14 +47,18 @@ final class Client {
     var isContentToStayAway: Bool {
         let limits = world.scenario.configuration.limits
         return wasRefused && state == .away
-            && (limits.connectionsPerUserMax == 2 || limits.connectionsMax > 0 || limits.handshakeRate > 0
+            && (limits.connectionsPerUserMax == 2 || limits.connectionsMax > 0
+                || limits.memoryBytesMax < 1 << 30 || limits.handshakeRate > 0
                 || world.scenario.faults.isLossy)
     }
 
     /// For a complaint.
     var account: String {
         let open = sender?.sent.filter { $0.status == .open }.count ?? 0
-        return "\(state), with \(messagesLeft) to say, \(open) unanswered, refused: \(wasRefused), spoiled: \(isSpoiled)"
+        return """
+            \(state), with \(messagesLeft) to say, \(open) unanswered, refused: \(wasRefused), \
+            spoiled: \(isSpoiled)
+            """
     }
 
     private var isReadable: Bool {
@@ -62,7 +66,9 @@ final class Client {
         return stream.outbound.readable > 0 || stream.outbound.hasEnded || stream.peerWasReset
     }
 
-    func isReady(at now: Int64) -> Bool { now >= wakeAt || now >= gaveUpAt || (now >= readsAgainAt && isReadable) }
+    func isReady(at now: Int64) -> Bool {
+        now >= wakeAt || now >= gaveUpAt || (now >= readsAgainAt && isReadable)
+    }
 
     /// When something is due though nothing comes.
     var due: Int64 { min(wakeAt, min(gaveUpAt, isReadable ? readsAgainAt : .max)) }
@@ -110,7 +116,8 @@ final class Client {
         expectedEchoes = []
         lastWrote = world.now
         gaveUpAt = world.now + 15_000_000_000
-        var request = ClientWords.request(path: user < 0 ? "/echo" : "/ws", token: user < 0 ? nil : token())
+        var request = ClientWords.request(
+            path: user < 0 ? "/echo" : "/ws", token: user < 0 ? nil : token())
         if world.strikes(world.faults.badHandshake, .badHandshake) { spoil(&request) }
         if user >= 0 {
             sender = simulation.ledger.sender(user: user, node: node)
@@ -202,7 +209,8 @@ final class Client {
     }
 
     private func frame(_ opcode: UInt8, _ payload: [UInt8], isLast: Bool = true) -> [UInt8] {
-        ClientWords.frame(opcode, payload, isLast: isLast, mask: UInt32(truncatingIfNeeded: world.chance.next()))
+        let mask = UInt32(truncatingIfNeeded: world.chance.next())
+        return ClientWords.frame(opcode, payload, isLast: isLast, mask: mask)
     }
 
     private func nextMessage() -> [UInt8] {
@@ -235,8 +243,9 @@ final class Client {
     }
 
     private func sayGoodbye() {
-        let code = [1_000, 1_001, 3_000].randomElement(&world.chance)
-        stream?.peerWrites(frame(8, code == 1_001 && world.chance.oneIn(2) ? [] : [UInt8(code >> 8), UInt8(code & 0xFF)]))
+        let code = world.chance.pick([1_000, 1_001, 3_000])
+        let isBare = code == 1_001 && world.chance.oneIn(2)
+        stream?.peerWrites(frame(8, isBare ? [] : [UInt8(code >> 8), UInt8(code & 0xFF)]))
         state = .closing
         wakeAt = .max
         gaveUpAt = world.now + 15_000_000_000
@@ -320,7 +329,9 @@ final class Client {
     private func endOfHead() -> Int? {
         guard input.count - head >= 4 else { return nil }
         for index in head...input.count - 4
-        where input[index] == 13 && input[index + 1] == 10 && input[index + 2] == 13 && input[index + 3] == 10 {
+        where input[index] == 13 && input[index + 1] == 10 && input[index + 2] == 13
+            && input[index + 3] == 10
+        {
             return index + 4
         }
         return nil
@@ -354,7 +365,9 @@ final class Client {
             if user < 0 {
                 echoed(Array(input[start..<head]))
             } else {
-                input.withUnsafeBufferPointer { heard(ClientReader(bytes: .init(rebasing: $0[start..<start + count]))) }
+                input.withUnsafeBufferPointer { input in
+                    heard(ClientReader(bytes: UnsafeBufferPointer(rebasing: input[start..<start + count])))
+                }
             }
         case 8: closed(Array(input[start..<head]))
         case 9:
@@ -380,14 +393,15 @@ final class Client {
         wakeAt = .max
         gaveUpAt = world.now + 15_000_000_000
         // A peer that does not answer costs the node its patience and nothing else.
-        if world.isCalm || !world.chance.oneIn(6) { stream?.peerWrites(frame(8, payload.count >= 2 ? Array(payload[..<2]) : [])) }
+        guard world.isCalm || !world.chance.oneIn(6) else { return }
+        stream?.peerWrites(frame(8, payload.count >= 2 ? Array(payload[..<2]) : []))
     }
 
     private func echoed(_ payload: [UInt8]) {
         // What broke the rules elsewhere may be a message here.
         guard !isSpoiled else { return }
         guard let expected = expectedEchoes.first, expected == payload else {
-            world.fail("client \(number) was echoed \(payload.count) bytes, and had \(expectedEchoes.map(\.count)) to hear")
+            world.fail("client \(number) was echoed \(payload.count) bytes that it had not said next")
             return
         }
         expectedEchoes.removeFirst()
@@ -422,7 +436,8 @@ final class Client {
             return
         }
         world.record(.client, number, content.number << 16 | content.message << 1 | (isConfirmation ? 1 : 0))
-        simulation.ledger.hear(device, content.number, content.message, isConfirmation ? .confirmation : .event)
+        simulation.ledger.hear(
+            device, content.number, content.message, isConfirmation ? .confirmation : .event)
     }
 
     private func failed(_ event: ClientReader) {
@@ -438,8 +453,4 @@ final class Client {
         else { return }
         simulation.ledger.reject(sender, request)
     }
-}
-
-extension Array where Element == Int {
-    func randomElement(_ chance: inout Chance) -> Int { self[chance.below(count)] }
 }

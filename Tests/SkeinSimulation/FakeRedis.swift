@@ -149,6 +149,7 @@ final class FakeRedis {
         let name = command[0]
         switch (input[name.lowerBound], name.count) {
         case (UInt8(ascii: "P"), 7): publish(argument(1), argument(2), from: connection)
+        case (UInt8(ascii: "R"), 4): reply(connection, "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n")
         case (UInt8(ascii: "P"), 4): reply(connection, "+PONG\r\n")
         case (UInt8(ascii: "S"), 9):
             for index in 1..<command.count { subscribe(argument(index), connection) }
@@ -166,7 +167,8 @@ final class FakeRedis {
             reply(connection, sessions.contains(argument(1)) ? ":1\r\n" : ":0\r\n")
         case (UInt8(ascii: "E"), _): reply(connection, ":0\r\n")
         default:
-            world.fail("a router sent Redis a command that it does not know: \(String(decoding: argument(0), as: UTF8.self))")
+            let text = String(decoding: argument(0), as: UTF8.self)
+            world.fail("a router sent Redis a command that it does not know: \(text)")
         }
     }
 

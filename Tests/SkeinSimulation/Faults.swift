@@ -101,7 +101,9 @@ struct Scenario {
     private mutating func drawFaults(_ chance: inout Chance) {
         // Some seeds are calm: what goes wrong there is plainly our own.
         guard !chance.oneIn(12) else { return }
-        func odds(_ chance: inout Chance, _ choices: [Int]) -> Int { chance.oneIn(2) ? chance.pick(choices) : 0 }
+        func odds(_ chance: inout Chance, _ choices: [Int]) -> Int {
+            chance.oneIn(2) ? chance.pick(choices) : 0
+        }
         faults.shortReceive = odds(&chance, [2, 5, 20])
         faults.shortSend = odds(&chance, [3, 10, 40])
         faults.wouldBlock = odds(&chance, [5, 20, 60])
@@ -156,6 +158,9 @@ struct Scenario {
             configuration.limits.sendQueueMessagesMax = chance.pick([4, 16])
             configuration.limits.sendQueueBytesMax = chance.pick([1_024, 8_192])
         }
+        // Not what this machine has: a run must not depend on it.
+        let isTight = chance.oneIn(16)
+        configuration.limits.memoryBytesMax = isTight ? 2_300_000 * (shardCounts.max() ?? 1) : 1 << 32
         guard chance.oneIn(6) else { return }
         faults.isLossy = true
         configuration.limits.parcelsMax = 1

@@ -126,7 +126,8 @@ final class Ledger {
     private func isDue(_ device: Device, _ sender: Sender, _ message: Int, _ word: Word) -> Bool {
         let sent = sender.sent[message]
         guard sent.order > device.connectedOrder else { return false }
-        return word == .event ? sent.receiver == device.user || sent.receiver == -1 : sender.user == device.user
+        guard word == .event else { return sender.user == device.user }
+        return sent.receiver == device.user || sent.receiver == -1
     }
 
     /// When all is quiet: whoever is still there has everything since it came.
@@ -137,10 +138,11 @@ final class Ledger {
                     guard sender.sent[message].status == .confirmed else { continue }
                     for word in [Word.event, .confirmation] where isDue(device, sender, message, word) {
                         if word == .confirmation && sender.user < 0 { continue }
-                        guard !device.heard.contains(Self.mark(sender.number, message, word)) else { continue }
+                        let mark = Self.mark(sender.number, message, word)
+                        guard !device.heard.contains(mark) else { continue }
                         world.fail("""
-                            user \(device.user) on node \(device.node), open to the end, never heard \(word) \
-                            \(sender.number):\(message) of node \(sender.node)
+                            user \(device.user) on node \(device.node), open to the end, never heard \
+                            \(word) \(sender.number):\(message) of node \(sender.node)
                             """)
                         return
                     }
@@ -153,6 +155,9 @@ final class Ledger {
     func checkAnswered(_ sender: Sender) {
         guard !world.scenario.faults.isLossy, sender.user >= 0 else { return }
         guard let message = sender.sent.firstIndex(where: { $0.status == .open }) else { return }
-        world.fail("user \(sender.user) on node \(sender.node), open to the end, was never answered on \(sender.number):\(message)")
+        world.fail("""
+            user \(sender.user) on node \(sender.node), open to the end, was never answered on \
+            \(sender.number):\(message)
+            """)
     }
 }

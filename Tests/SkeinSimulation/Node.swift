@@ -72,13 +72,11 @@ private final class LogEar: @unchecked Sendable {
         if text.hasPrefix("Redis is not waited for") {
             world.reach(.deliveredLocally)
             if text.contains("did not come back") { world.reach(.eventOverdue) }
-            if text.contains("canary") { world.reach(.canarySilent) }
         } else if text.hasPrefix("events go through Redis") {
             world.reach(.throughRedisAgain)
-        } else if text.contains("silent on the link for presence") {
-            world.reach(.presenceSilent)
-        } else if text.contains("canary was not heard") {
-            world.reach(.canarySilent)
+        } else if text.hasPrefix("link to Redis lost"), event.fields.contains(where: { $0.1 == "silent" }) {
+            let isPresence = event.fields.contains { $0.1 == "presence" }
+            world.reach(isPresence ? .presenceSilent : .canarySilent)
         }
     }
 }

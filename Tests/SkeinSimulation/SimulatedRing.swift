@@ -131,7 +131,9 @@ final class RingState {
         }
     }
 
-    private func startWriting(_ descriptor: Descriptor, _ writing: Descriptor.Writing, _ submission: Submission) {
+    private func startWriting(
+        _ descriptor: Descriptor, _ writing: Descriptor.Writing, _ submission: Submission
+    ) {
         if descriptor.writeIsInFlight { world.fail("\(name) has two sends in flight on one descriptor") }
         descriptor.writing = writing
         descriptor.writeToken = submission.token
@@ -162,7 +164,8 @@ final class RingState {
         forEachPart(submission) { total += $0.count }
         guard !stream.nodeWasReset, !stream.outbound.isEnded else {
             world.reach(.connectionReset)
-            sendOutcomes.append(Completion(token: submission.token, result: stream.nodeWasReset ? -ECONNRESET : -EPIPE))
+            let result = stream.nodeWasReset ? -ECONNRESET : -EPIPE
+            sendOutcomes.append(Completion(token: submission.token, result: result))
             return
         }
         var most = total
