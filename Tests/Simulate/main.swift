@@ -108,6 +108,7 @@ for job in 0..<options.jobs {
 }
 for thread in threads { thread.join() }
 let spent = seconds() - began
+let computed = Double(clock()) / Double(1_000_000)
 
 let sum = tally.withLock { $0 }
 for path in Path.allCases {
@@ -116,6 +117,7 @@ for path in Path.allCases {
 }
 print("""
     \(sum.runs) seeds in \(Int(spent)) s on \(options.jobs): \(Int(Double(sum.runs) / spent)) a second, \
+    \(Int(Double(sum.runs) / computed)) a second of one core, \
     \(sum.steps / max(1, sum.runs)) steps each, \(Int(sum.simulated)) s simulated
     """)
 for (seed, failure) in sum.failures.sorted(by: { $0.0 < $1.0 }) {

@@ -58,7 +58,8 @@ extension Simulation {
             switch descriptor.kind {
             case .listener: world.fail("node \(node.number) ended with an open listener")
             case .stream where !descriptor.isLink:
-                world.fail("node \(node.number) ended with descriptor \(descriptor.fd) open")
+                let stage = descriptor.wasRead ? descriptor.ring == nil ? "moved" : "served" : "accepted"
+                world.fail("node \(node.number) ended with descriptor \(descriptor.fd) open: \(stage) last")
             case .stream, .reserve, .unconnected: break
             }
         }

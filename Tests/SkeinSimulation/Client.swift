@@ -202,6 +202,9 @@ final class Client {
             stream.peerWrites(frame(9, [1, 2, 3]))
             lastWrote = world.now
         }
+        if user >= 0, world.chance.oneIn(25) {
+            stream.peerWrites(frame(1, Array(#"{"type":"nonsense","data":{}}"#.utf8)))
+        }
         let count = world.chance.oneIn(6) ? min(messagesLeft, 8) : 1
         for _ in 0..<count { stream.peerWrites(nextMessage()) }
         lastWrote = world.now
@@ -323,7 +326,9 @@ final class Client {
         state = .open
         gaveUpAt = .max
         wakeAt = world.now + Int64(world.chance.within(1...world.scenario.pause))
-        if user < 0 { unsent = [] }
+        // What was to follow the request in slices follows now.
+        stream?.peerWrites(unsent)
+        unsent = []
     }
 
     private func endOfHead() -> Int? {

@@ -160,7 +160,7 @@ struct Scenario {
         }
         // Not what this machine has: a run must not depend on it.
         let isTight = chance.oneIn(16)
-        configuration.limits.memoryBytesMax = isTight ? 2_300_000 * (shardCounts.max() ?? 1) : 1 << 32
+        configuration.limits.memoryBytesMax = isTight ? 2_105_000 * (shardCounts.max() ?? 1) : 1 << 32
         guard chance.oneIn(6) else { return }
         faults.isLossy = true
         configuration.limits.parcelsMax = 1

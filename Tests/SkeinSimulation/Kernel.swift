@@ -41,6 +41,8 @@ final class Descriptor {
     var resetsOnClose = false
     /// Between a router and its Redis.
     var isLink = false
+    /// A receive was asked for, once at least.
+    var wasRead = false
     var isQueued = false
     /// A planted mistake: the next receive is swallowed.
     var forgetsRearm = false

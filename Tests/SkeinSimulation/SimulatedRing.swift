@@ -143,6 +143,7 @@ final class RingState {
     private func arm(_ descriptor: Descriptor, _ reading: Descriptor.Reading, _ submission: Submission) {
         if descriptor.readIsInFlight { world.fail("\(name) has two receives in flight on one descriptor") }
         descriptor.readIsInFlight = true
+        descriptor.wasRead = true
         descriptor.readToken = submission.token
         if world.plant == .forgottenRearm, descriptor.forgetsRearm, descriptor.stream != nil {
             descriptor.forgetsRearm = false
