@@ -142,6 +142,10 @@ package final class Simulation {
         for client in clients { client.calmDown() }
         if nodes.allSatisfy(\.isLeaving) { for client in clients { client.retire() } }
         run(for: 90, "not all came right") { [unowned self] in isSettled }
+        for client in clients { client.retire() }
+        run(for: 30, "not all was answered") { [unowned self] in
+            world.scenario.faults.isLossy || clients.allSatisfy(\.hasAnswers)
+        }
         // What is still on its way arrives.
         run(for: 1, nil) { false }
         guard world.failure == nil else { return }
