@@ -40,6 +40,16 @@ let core: [Target] = [
         name: "SkeinTests", dependencies: ["Skein", "SkeinServices", "SkeinWire", "SkeinIO"],
         swiftSettings: tests),
     .testTarget(name: "TidyTests", swiftSettings: tests),
+
+    // Whole nodes on one thread, from one seed; `swift run Simulate --help`.
+    .target(
+        name: "SkeinSimulation", dependencies: ["Skein", "SkeinServices", "SkeinIO", "CSkein"],
+        path: "Tests/SkeinSimulation", swiftSettings: tests),
+    .executableTarget(
+        name: "Simulate", dependencies: ["SkeinSimulation", "SkeinIO"], path: "Tests/Simulate",
+        swiftSettings: tests),
+    .testTarget(
+        name: "SkeinSimulationTests", dependencies: ["SkeinSimulation"], swiftSettings: tests),
 ]
 
 // SKEIN_CORE builds the broker without the program: in seconds, and all that the sanitizers, the

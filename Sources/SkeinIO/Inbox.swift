@@ -72,11 +72,13 @@ package final class Inbox: @unchecked Sendable {
 
     /// One message from a thread without a loop, copied. False when too many of these wait: nothing
     /// was accepted.
+    /// - Parameter always: accepted whatever waits: for the few words that must not be lost.
     package func post(
-        kind: UInt16, flags: UInt16 = 0, argument: UInt64 = 0, payload: borrowing RawSpan
+        kind: UInt16, flags: UInt16 = 0, argument: UInt64 = 0, payload: borrowing RawSpan,
+        always: Bool = false
     ) -> Bool {
         let outstanding = unsafe header.pointee.postsOutstanding.add(1, ordering: .relaxed).newValue
-        guard outstanding <= postsMax else {
+        guard outstanding <= postsMax || always else {
             unsafe header.pointee.postsOutstanding.subtract(1, ordering: .relaxed)
             return false
         }
@@ -94,9 +96,12 @@ package final class Inbox: @unchecked Sendable {
     }
 
     package func post(
-        kind: UInt16, flags: UInt16 = 0, argument: UInt64 = 0, payload: [UInt8] = []
+        kind: UInt16, flags: UInt16 = 0, argument: UInt64 = 0, payload: [UInt8] = [],
+        always: Bool = false
     ) -> Bool {
-        post(kind: kind, flags: flags, argument: argument, payload: unsafe payload.span.bytes)
+        post(
+            kind: kind, flags: flags, argument: argument, payload: unsafe payload.span.bytes,
+            always: always)
     }
 }
 

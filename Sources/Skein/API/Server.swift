@@ -234,9 +234,9 @@ public final class Server: Sendable {
             return state.runningShards == 0
         }
         guard isLast else { return }
-        _ = LoopTask<RouterCore>.post(to: shared.routerInbox, kind: RouterRecord.task.rawValue) {
-            $0.finish()
-        }
+        _ = LoopTask<RouterCore>.post(
+            to: shared.routerInbox, kind: RouterRecord.task.rawValue, always: true
+        ) { $0.finish() }
     }
 
     private func runShard<R: Ring & ~Copyable>(

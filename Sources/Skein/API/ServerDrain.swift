@@ -46,7 +46,7 @@ extension Server {
 
     private func tellShards(_ body: @escaping @Sendable (ShardCore) -> Void) {
         for inbox in shared.shardInboxes {
-            _ = LoopTask<ShardCore>.post(to: inbox, kind: ShardRecord.task.rawValue, body)
+            _ = LoopTask<ShardCore>.post(to: inbox, kind: ShardRecord.task.rawValue, always: true, body)
         }
     }
 

@@ -81,5 +81,8 @@ final class ServerShared: Sendable {
 
     func connectionCame() { _ = connectionCame(max: 0) }
 
+    /// On any shard, or on the way between two.
+    var hasNoConnections: Bool { connectionCount.load(ordering: .relaxed) <= 0 }
+
     func connectionLeft() { connectionCount.subtract(1, ordering: .relaxed) }
 }

@@ -12,6 +12,8 @@ package protocol SteppedLoop: AnyObject {
     func turn()
     func finish()
     var isFinished: Bool { get }
+    /// Something waits in its inbox.
+    var hasParcels: Bool { get }
     var figures: LoopFigures { get }
     /// Every connection of a shard; nothing for the router.
     func visitConnections(_ body: (ConnectionFigures) -> Void)
@@ -65,6 +67,8 @@ extension Server {
         SteppedRouter(makeRouterLoop(ring), of: self)
     }
 
+    package var steppedReport: DrainReport { report() }
+
     package var steppedShardCount: Int { shared.shardCount }
 
     /// The shard where a user's devices meet.
@@ -96,6 +100,7 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
     }
 
     var isFinished: Bool { loop.machine.isFinished }
+    var hasParcels: Bool { loop.inbox.depth.parcels > 0 }
 
     var figures: LoopFigures {
         let core = loop.machine.core
@@ -145,6 +150,7 @@ private final class SteppedRouter<R: Ring & ~Copyable>: SteppedLoop {
     }
 
     var isFinished: Bool { loop.machine.isFinished }
+    var hasParcels: Bool { loop.inbox.depth.parcels > 0 }
 
     var figures: LoopFigures {
         let core = loop.machine.core

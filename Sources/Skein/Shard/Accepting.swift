@@ -90,6 +90,7 @@ extension ShardCore {
     }
 
     private func acceptFailed(_ error: Int32) {
+        guard state.listener >= 0 else { return }
         switch error {
         case ECANCELED:
             return
@@ -137,6 +138,8 @@ extension ShardCore {
         if state.acceptArmed { state.pending.append(Submission(.cancel, fd: state.listener, token: .ignored)) }
         state.pending.append(Submission(.close, fd: state.listener, token: .ignored))
         state.listener = -1
+        // Nothing is waited for any more, or the loop would wait for a moment that has passed.
+        state.acceptPausedUntil = nil
         state.metrics.value.isListening.set(0)
     }
 }

@@ -11,7 +11,7 @@ struct ShardDrain {
     let wavesBegin: Instant
     /// Waves are over by four fifths of the deadline.
     let wavesEnd: Instant
-    let deadline: Instant
+    var deadline: Instant
     var isListening = true
     var nextWave: Instant
     /// Where the next wave goes on.
@@ -28,7 +28,10 @@ struct ShardDrain {
         nextWave = wavesBegin
     }
 
-    var nextStep: Instant { isPastDeadline ? deadline.advanced(byMilliseconds: 2_000) : min(nextWave, deadline) }
+    var nextStep: Instant { min(nextWave, isPastDeadline ? lastMoment : deadline) }
+
+    /// Whoever has not taken leave by then is not waited for.
+    var lastMoment: Instant { deadline.advanced(byMilliseconds: 2_000) }
 }
 
 extension ShardCore {
@@ -56,14 +59,26 @@ extension ShardCore {
             if state.now >= drain.deadline && !drain.isPastDeadline {
                 drain.isPastDeadline = true
                 closeRemaining()
-            } else if !drain.isPastDeadline && state.now >= drain.nextWave {
-                wave(&drain)
-            } else if drain.isPastDeadline && state.now >= drain.deadline.advanced(byMilliseconds: 2_000) {
+            } else if drain.isPastDeadline && state.now >= drain.lastMoment {
                 dropRemaining()
+            } else if state.now >= drain.nextWave {
+                wave(&drain)
             }
+            finishIfEmpty(&drain)
         }
         state.drain = drain
-        if !drain.isListening && state.connections.count == 0 { state.isFinished = true }
+    }
+
+    /// A connection on its way from one shard to another is with neither, and one that was accepted
+    /// may not have been told of yet: a shard that ended too soon would leave them open and unheard.
+    private func finishIfEmpty(_ drain: inout ShardDrain) {
+        guard state.connections.count == 0 else { return }
+        let isAlone = state.shared.hasNoConnections && !state.acceptArmed
+        if isAlone || state.now >= drain.lastMoment {
+            state.isFinished = true
+        } else {
+            drain.nextWave = min(drain.nextWave, state.now.advanced(byMilliseconds: 10))
+        }
     }
 
     /// Tells the next slice of those that were not told yet.
@@ -155,6 +170,7 @@ extension ShardCore {
         var drain = state.drain ?? ShardDrain(plan, now: state.now)
         drain.isListening = false
         drain.isPastDeadline = true
+        drain.deadline = min(drain.deadline, state.now)
         state.drain = drain
         dropRemaining()
     }

@@ -38,6 +38,7 @@ extension ShardCore {
                     refuse(slot, status: 503, result: .overload, retryAfterSeconds: 1)
                 } else {
                     abandon(move.record)
+                    state.shared.connectionLeft()
                 }
             }
             move.id.free()
@@ -77,6 +78,10 @@ extension ShardCore {
 
     func join(_ slot: UInt32, id: Bytes, hash: UInt64) {
         guard state.drain?.isListening ?? true else {
+            guard state.drain?.isPastDeadline == false else {
+                reset(slot, code: 0)
+                return
+            }
             refuse(slot, status: 503, result: .unavailable, retryAfterSeconds: 1)
             return
         }

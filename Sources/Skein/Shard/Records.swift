@@ -104,13 +104,14 @@ final class LoopTask<Core>: Sendable {
 
     init(_ body: @escaping @Sendable (Core) -> Void) { self.body = body }
 
+    /// - Parameter always: even when the loop has too much waiting.
     /// - Returns: false when the loop has too much waiting; nothing will run then.
     static func post(
-        to inbox: Inbox, kind: UInt16, _ body: @escaping @Sendable (Core) -> Void
+        to inbox: Inbox, kind: UInt16, always: Bool = false, _ body: @escaping @Sendable (Core) -> Void
     ) -> Bool {
         let task = unsafe Unmanaged.passRetained(LoopTask(body))
         let argument = unsafe UInt64(UInt(bitPattern: task.toOpaque()))
-        if inbox.post(kind: kind, argument: argument, payload: []) {
+        if inbox.post(kind: kind, argument: argument, payload: [], always: always) {
             return true
         }
         unsafe task.release()

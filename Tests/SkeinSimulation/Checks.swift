@@ -1,0 +1,67 @@
+// What must hold of the nodes themselves, whatever was said: buffers, descriptors, what is in flight,
+// bounds, and that nobody sleeps through a call.
+
+extension Simulation {
+    /// Whoever sleeps with something in its inbox was not woken.
+    func checkSleepers() {
+        for loop in loops where loop.phase == .waiting && !loop.ring.isWoken && loop.steps.hasParcels {
+            guard loop.stalledUntil <= world.now else { continue }
+            world.fail("\(loop.ring.name) sleeps with something in its inbox")
+        }
+    }
+
+    /// Between two turns a machine holds no buffer.
+    func check(_ loop: LoopRunner) {
+        let lent = loop.ring.buffers.lent
+        let held = loop.ring.heldBuffers
+        if lent != held { world.fail("\(loop.ring.name) kept \(lent - held) receive buffers over a turn") }
+        let pool = loop.ring.buffers
+        if pool.header.pointee.recycledCount + lent != pool.count {
+            world.fail("\(loop.ring.name) has lost a receive buffer")
+        }
+    }
+
+    /// What a shard believes of its connections is what the kernel knows.
+    func audit(_ loop: LoopRunner) {
+        let limits = world.scenario.configuration.limits
+        let world = world
+        loop.steps.visitConnections { connection in
+            guard let descriptor = loop.ring.kernel[connection.fd] else {
+                world.fail("\(loop.ring.name) has a connection without a descriptor")
+                return
+            }
+            if connection.isReceiving != descriptor.readIsInFlight {
+                world.fail("\(loop.ring.name) is wrong about a receive in flight on \(connection.fd)")
+            }
+            if connection.isSending != descriptor.writeIsInFlight {
+                world.fail("\(loop.ring.name) is wrong about a send in flight on \(connection.fd)")
+            }
+            guard connection.isOpen else { return }
+            if connection.backlogBytes > limits.sendQueueBytesMax
+                || connection.backlogMessages > limits.sendQueueMessagesMax
+            {
+                world.fail("\(loop.ring.name) has a send queue beyond its bound: \(connection)")
+            }
+        }
+    }
+
+    /// A node that has drained holds nothing any more.
+    func checkEmpty(_ node: Node) {
+        for loop in node.loops {
+            let figures = loop.steps.figures
+            if loop.isRouter { continue }
+            if figures.connections + figures.users + figures.timers + figures.deferred > 0 {
+                world.fail("\(loop.ring.name) ended with something left: \(figures)")
+            }
+        }
+        for descriptor in node.kernel.openDescriptors {
+            switch descriptor.kind {
+            case .listener: world.fail("node \(node.number) ended with an open listener")
+            case .stream where !descriptor.isLink:
+                let stage = descriptor.wasRead ? descriptor.ring == nil ? "moved" : "served" : "accepted"
+                world.fail("node \(node.number) ended with descriptor \(descriptor.fd) open: \(stage) last")
+            case .stream, .reserve, .unconnected: break
+            }
+        }
+    }
+}

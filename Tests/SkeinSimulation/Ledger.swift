@@ -1,0 +1,163 @@
+// What was said, by whom, and who has heard it. Every promise about delivery is held here: order and
+// at most once as each event arrives; nothing left out, when all is quiet.
+
+/// One connection that says something, or a backend that publishes.
+final class Sender {
+    enum Status { case open, confirmed, rejected }
+
+    struct Sent {
+        /// The receiving user; -1: everyone.
+        var receiver: Int
+        var order: Int
+        var status: Status
+    }
+
+    let number: Int
+    /// -1: a backend, on no node.
+    let user: Int
+    let node: Int
+    var sent: [Sent] = []
+
+    init(number: Int, user: Int, node: Int) {
+        self.number = number
+        self.user = user
+        self.node = node
+    }
+}
+
+/// One connection that hears.
+final class Device {
+    let user: Int
+    let node: Int
+    let connectedOrder: Int
+    var isOpen = true
+    fileprivate var last: [Int: Int] = [:]
+    fileprivate var heard: Set<Int> = []
+
+    init(user: Int, node: Int, connectedOrder: Int) {
+        self.user = user
+        self.node = node
+        self.connectedOrder = connectedOrder
+    }
+}
+
+final class Ledger {
+    /// An event itself, or the word to its sender that it was accepted.
+    enum Word: Int { case event, confirmation }
+
+    private unowned(unsafe) let world: World
+    private(set) var senders: [Sender] = []
+    private(set) var devices: [Device] = []
+
+    init(_ world: World) { self.world = world }
+
+    func sender(user: Int, node: Int) -> Sender {
+        let sender = Sender(number: senders.count, user: user, node: node)
+        senders.append(sender)
+        return sender
+    }
+
+    func device(user: Int, node: Int) -> Device {
+        let device = Device(user: user, node: node, connectedOrder: world.order)
+        devices.append(device)
+        return device
+    }
+
+    /// - Returns: the message's number with its sender.
+    func say(_ sender: Sender, to receiver: Int, _ status: Sender.Status = .open) -> Int {
+        sender.sent.append(Sender.Sent(receiver: receiver, order: world.order, status: status))
+        return sender.sent.count - 1
+    }
+
+    func reject(_ sender: Sender, _ message: Int) {
+        guard sender.sent.indices.contains(message) else {
+            world.fail("a client was told of a request that it never made: \(message)")
+            return
+        }
+        if sender.sent[message].status == .open { sender.sent[message].status = .rejected }
+    }
+
+    func hear(_ device: Device, _ number: Int, _ message: Int, _ word: Word) {
+        guard senders.indices.contains(number), senders[number].sent.indices.contains(message) else {
+            world.fail("a device heard what nobody said: \(number):\(message)")
+            return
+        }
+        let sender = senders[number]
+        let isMeant = word == .event
+            ? [device.user, -1].contains(sender.sent[message].receiver) : sender.user == device.user
+        guard isMeant else {
+            world.fail("a device of user \(device.user) heard what was for another: \(number):\(message)")
+            return
+        }
+        let key = number * 2 + word.rawValue
+        let last = device.last[key] ?? -1
+        guard message > last else {
+            let isRepeated = device.heard.contains(Self.mark(number, message, word))
+            world.fail("""
+                user \(device.user) on node \(device.node) heard \(word) \(number):\(message) \
+                \(isRepeated ? "twice" : "out of order"), after \(number):\(last)
+                """)
+            return
+        }
+        device.last[key] = message
+        device.heard.insert(Self.mark(number, message, word))
+        if word == .confirmation { sender.sent[message].status = .confirmed }
+        if device.node != sender.node { world.reach(sender.user < 0 ? .heardBackend : .crossedNodes) }
+        guard mustHear(device, sender), world.scenario.configuration.limits.messageRate == 0 else { return }
+        for between in (last + 1)..<message where isDue(device, sender, between, word) {
+            guard sender.sent[between].status != .rejected else { continue }
+            world.fail("""
+                user \(device.user) on node \(device.node) heard \(word) \(number):\(message) of node \
+                \(sender.node) and not \(number):\(between) before it
+                """)
+        }
+    }
+
+    private static func mark(_ number: Int, _ message: Int, _ word: Word) -> Int {
+        number << 24 | message << 1 | word.rawValue
+    }
+
+    /// Nothing on the way from one to the other may be lost.
+    private func mustHear(_ device: Device, _ sender: Sender) -> Bool {
+        guard !world.scenario.faults.isLossy else { return false }
+        return device.node == sender.node || world.scenario.faults.redisIsSteady
+    }
+
+    private func isDue(_ device: Device, _ sender: Sender, _ message: Int, _ word: Word) -> Bool {
+        let sent = sender.sent[message]
+        guard sent.order > device.connectedOrder else { return false }
+        guard word == .event else { return sender.user == device.user }
+        return sent.receiver == device.user || sent.receiver == -1
+    }
+
+    /// When all is quiet: whoever is still there has everything since it came.
+    func checkCompleteness() {
+        for device in devices where device.isOpen {
+            for sender in senders where mustHear(device, sender) {
+                for message in sender.sent.indices {
+                    guard sender.sent[message].status == .confirmed else { continue }
+                    for word in [Word.event, .confirmation] where isDue(device, sender, message, word) {
+                        if word == .confirmation && sender.user < 0 { continue }
+                        let mark = Self.mark(sender.number, message, word)
+                        guard !device.heard.contains(mark) else { continue }
+                        world.fail("""
+                            user \(device.user) on node \(device.node), open to the end, never heard \
+                            \(word) \(sender.number):\(message) of node \(sender.node)
+                            """)
+                        return
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whoever is still there was answered on everything that it asked for.
+    func checkAnswered(_ sender: Sender) {
+        guard !world.scenario.faults.isLossy, sender.user >= 0 else { return }
+        guard let message = sender.sent.firstIndex(where: { $0.status == .open }) else { return }
+        world.fail("""
+            user \(sender.user) on node \(sender.node), open to the end, was never answered on \
+            \(sender.number):\(message)
+            """)
+    }
+}

@@ -1,0 +1,62 @@
+import SkeinIO
+import SkeinSimulation
+import Testing
+
+/// Runs on a thread of its own, with a stack of its own: whole nodes live on it.
+private func onThread<R: Sendable>(_ body: @escaping @Sendable () -> R) async throws -> R {
+    try await withCheckedThrowingContinuation { continuation in
+        do {
+            _ = try PinnedThread.start(name: "simulation", stackBytes: 8 << 20) {
+                continuation.resume(returning: body())
+            }
+        } catch {
+            continuation.resume(throwing: error)
+        }
+    }
+}
+
+/// Whole nodes, a Redis and clients on one thread, from one seed.
+@Suite("Simulation", .serialized)
+struct SimulationTests {
+    /// Seeds that have found something, and what.
+    static let found: [(seed: UInt64, what: String)] = []
+
+    @Test func seedsThatFoundSomething() async throws {
+        for (seed, what) in Self.found {
+            let outcome = try await onThread { Simulation(seed: seed).run() }
+            #expect(outcome.failure == nil, "swift run Simulate --seed \(seed): \(what)")
+        }
+    }
+
+    @Test func freshSeeds() async throws {
+        let from = UInt64.random(in: 1_000_000...1_000_000_000)
+        for seed in from..<from + 200 {
+            let outcome = try await onThread { Simulation(seed: seed).run() }
+            #expect(outcome.failure == nil, "swift run Simulate --seed \(seed)")
+            #expect(outcome.steps > 0)
+        }
+    }
+
+    @Test func theSameSeedIsTheSameRun() async throws {
+        for seed in [3, 58, 907] as [UInt64] {
+            let first = try await onThread { Simulation(seed: seed).run() }
+            let second = try await onThread { Simulation(seed: seed).run() }
+            #expect(first.hash == second.hash)
+            #expect(first.steps == second.steps)
+            #expect(first.reached.counts == second.reached.counts)
+        }
+    }
+
+    /// A simulator that does not see a mistake made on purpose would see no other.
+    @Test(arguments: Plant.allCases)
+    func plantedMistakesAreFound(plant: Plant) async throws {
+        let outcomes = try await onThread {
+            (1...Self.seedsToFind as ClosedRange<UInt64>).lazy
+                .map { Simulation(seed: $0, plant: plant).run() }
+                .first { $0.failure != nil }
+        }
+        #expect(outcomes?.failure != nil, "\(plant) was not found within \(Self.seedsToFind) seeds")
+    }
+
+    static let seedsToFind: UInt64 = 100
+}
