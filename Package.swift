@@ -59,7 +59,7 @@ let isFuzzing = Context.environment["SKEIN_FUZZ"] != nil
 
 // The fuzzers' bodies are part of a test, over the committed corpus, or with SKEIN_FUZZ a library of
 // programs that libFuzzer drives; `Ops/fuzz` builds and runs those.
-let bodies: [Target.Dependency] = ["Skein", "SkeinWire"]
+let bodies: [Target.Dependency] = ["Skein", "SkeinWire", "CZlib"]
 let nodeBodies: [Target.Dependency] = ["SkeinNode", .product(name: "JWTKit", package: "jwt-kit")]
 
 func fuzzer(_ name: String, _ dependencies: [Target.Dependency] = ["FuzzBodies"]) -> Target {
@@ -71,7 +71,7 @@ func fuzzer(_ name: String, _ dependencies: [Target.Dependency] = ["FuzzBodies"]
 let corpus: [Target] = [
     .testTarget(
         name: "SkeinFuzzTests", dependencies: bodies + (isCore ? [] : nodeBodies), path: "Tests/Fuzz",
-        exclude: ["Handshake", "WebSocket", "Envelope", "RESP", "Token", "Configuration"]
+        exclude: ["Handshake", "Proxy", "WebSocket", "Deflate", "Envelope", "RESP", "Token", "Configuration"]
             + (isCore ? ["NodeBodies"] : []),
         swiftSettings: tests + (isCore ? [] : [.define("SKEIN_NODE")]))
 ]
@@ -80,7 +80,8 @@ let fuzzers: [Target] =
     [
         .target(
             name: "FuzzBodies", dependencies: bodies, path: "Tests/Fuzz/Bodies", swiftSettings: tests),
-        fuzzer("Handshake"), fuzzer("WebSocket"), fuzzer("Envelope"), fuzzer("RESP"),
+        fuzzer("Handshake"), fuzzer("Proxy"), fuzzer("WebSocket"), fuzzer("Deflate"),
+        fuzzer("Envelope"), fuzzer("RESP"),
     ]
     + (isCore
         ? []

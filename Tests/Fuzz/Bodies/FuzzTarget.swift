@@ -32,9 +32,13 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
     }
 
     package static let handshake = FuzzTarget("Handshake") { checkHandshake }
+    package static let proxy = FuzzTarget("Proxy") { checkProxy }
     package static let webSocket = FuzzTarget("WebSocket") { checkFrames }
+    package static let deflate = FuzzTarget("Deflate") { checkDeflate }
     package static let envelope = FuzzTarget("Envelope") { checkEnvelope }
     package static let resp = FuzzTarget("RESP") { checkRESP }
 
-    package static let core: [FuzzTarget] = [.handshake, .webSocket, .envelope, .resp]
+    package static let core: [FuzzTarget] = [
+        .handshake, .proxy, .webSocket, .deflate, .envelope, .resp,
+    ]
 }

@@ -109,10 +109,21 @@ private struct HeadLines {
         try expect(words.count == 3 && words[2] == "HTTP/1.1", "request line \(words)")
         try same("method", request.method, words[0])
         let target = words[1].split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-        try same("path", request.path, String(target[0]))
         try same("query", request.query, target.count > 1 ? String(target[1]) : nil)
+        var path = target[0]
+        var host = values("host").first
+        if !path.hasPrefix("/") {
+            // `http://host/path`: the host is the target's, whatever the field says.
+            let parts = path.split(separator: "/", maxSplits: 3, omittingEmptySubsequences: false)
+            try expect(parts.count >= 3 && parts[1].isEmpty, "target \(words[1])")
+            host = String(parts[2])
+            path = parts.count > 3 ? "/" + parts[3] : ""
+        }
+        try same("path", request.path, String(path))
+        try expect(values("host").count == 1, "host twice")
+        try same("host", request.host, host)
         for (name, place) in [
-            ("host", request.host), ("origin", request.origin),
+            ("origin", request.origin),
             ("authorization", request.authorization), ("sec-websocket-key", request.key),
         ] {
             try expect(values(name).count <= 1, "\(name) twice")
@@ -121,7 +132,15 @@ private struct HeadLines {
         try same("protocols", request.protocols, values("sec-websocket-protocol").first)
         try same("more protocols", request.moreProtocols, values("sec-websocket-protocol").dropFirst().first)
         try same("extensions", request.extensions, values("sec-websocket-extensions").first)
-        try same("forwarded", request.forwardedFor, values("x-forwarded-for").last)
+        for (name, place) in [
+            ("x-forwarded-for", request.forwardedForLines), ("forwarded", request.forwardedLines),
+        ] {
+            let lines = text(place)?.lowercased()
+            try expect((lines == nil) == values(name).isEmpty, "\(name): \(lines ?? "none")")
+            try expect(lines?.hasPrefix(name + ":") != false, "\(name): \(lines ?? "none")")
+            let last = values(name).last?.lowercased() ?? ""
+            try expect(lines?.hasSuffix(last) != false, "\(name): \(lines ?? "none")")
+        }
         try same("agent", request.userAgent, values("user-agent").last)
         try expect(request.isGet == (words[0] == "GET"), "GET")
         let isUpgrade = lists("upgrade", "websocket") && lists("connection", "upgrade")

@@ -1,0 +1,6 @@
+import FuzzBodies
+
+private let runner = FuzzRunner(.deflate)
+
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt { runner.run(start, count) }
