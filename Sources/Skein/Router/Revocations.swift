@@ -89,7 +89,7 @@ extension RouterCore {
     func askForRevocations() {
         guard state.links[.presence].isReady else { return }
         state.links[.presence].command(Awaited(kind: .revocations), room: 512) { writer in
-            RESPCommand.writeArray(7, into: &writer)
+            RESPCommand.writeArray(8, into: &writer)
             writer.appendBulk("ZREVRANGEBYSCORE")
             RESPCommand.writeBulk(state.revocationsKey.span, into: &writer)
             writer.appendBulk("+inf")
