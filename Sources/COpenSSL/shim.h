@@ -86,7 +86,7 @@ static inline const unsigned char *skein_names_dns(const GENERAL_NAMES *names, i
     return ASN1_STRING_get0_data(name->d.dNSName);
 }
 
-static inline int skein_X509_NAME_print(BIO *target, const X509_NAME *name) {
+static inline int skein_X509_NAME_line(BIO *target, const X509_NAME *name) {
     return X509_NAME_print_ex(target, name, 0, XN_FLAG_RFC2253);
 }
 

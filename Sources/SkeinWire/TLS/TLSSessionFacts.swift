@@ -49,7 +49,7 @@ enum X509Text {
     static func line(of name: OpaquePointer?) -> String {
         guard let name = unsafe name, let memory = unsafe BIO_new(BIO_s_mem()) else { return "" }
         defer { unsafe BIO_free_all(memory) }
-        guard unsafe skein_X509_NAME_print(memory, name) >= 0 else { return "" }
+        guard unsafe skein_X509_NAME_line(memory, name) >= 0 else { return "" }
         return unsafe String(decoding: bytes(in: memory), as: UTF8.self)
     }
 

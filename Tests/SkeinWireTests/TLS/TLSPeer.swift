@@ -4,7 +4,7 @@ import COpenSSL
 @testable import SkeinWire
 
 final class TLSPeer {
-    var pump = TLSPump()
+    let pump: TLSPump
     private(set) var session: TLSSession
     private(set) var heard: [UInt8] = []
     private(set) var statuses: [TLSStatus] = []
@@ -13,10 +13,12 @@ final class TLSPeer {
     private let scratch = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 4_096)
 
     init(server context: TLSContext) {
+        pump = TLSPump()
         session = TLSSession.server(context, pump: pump)
     }
 
     init(client context: TLSContext, name: String = "localhost") {
+        pump = TLSPump()
         session = TLSSession.client(context, pump: pump, serverName: name)
         collect()
     }

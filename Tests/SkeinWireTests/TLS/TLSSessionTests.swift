@@ -171,6 +171,8 @@ struct TLSSessionTests {
     @Test func answersKeyUpdates() throws {
         let (client, server) = try pair()
         #expect(SSL_key_update(client.session.ssl, SSL_KEY_UPDATE_REQUESTED) == 1)
+        client.receive([])
+        #expect(!client.outbox.isEmpty)
         client.send([1, 2, 3])
         var random = SeededGenerator(seed: 3)
         exchange(client, server, cuts: .bytewise, &random)
