@@ -150,6 +150,8 @@ final class FakeRedis {
         switch (input[name.lowerBound], name.count) {
         case (UInt8(ascii: "P"), 7): publish(argument(1), argument(2), from: connection)
         case (UInt8(ascii: "R"), 4): reply(connection, "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n")
+        // Nobody revokes anything here.
+        case (UInt8(ascii: "Z"), 16): reply(connection, "*0\r\n")
         case (UInt8(ascii: "P"), 4): reply(connection, "+PONG\r\n")
         case (UInt8(ascii: "S"), 9):
             for index in 1..<command.count { subscribe(argument(index), connection) }

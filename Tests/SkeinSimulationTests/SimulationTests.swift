@@ -19,7 +19,13 @@ private func onThread<R: Sendable>(_ body: @escaping @Sendable () -> R) async th
 @Suite("Simulation", .serialized)
 struct SimulationTests {
     /// Seeds that have found something, and what.
-    static let found: [(seed: UInt64, what: String)] = []
+    static let found: [(seed: UInt64, what: String)] = [
+        (668, "a connection moved to a shard that had ended was never closed"),
+        (1262, "the same, with another shard still draining"),
+        (1051, "a connection accepted as its shard ended was never closed"),
+        (3247, "a drain after a shortage of descriptors spun, for its pause was never over"),
+        (1590, "a drain that met a full inbox never reached that shard"),
+    ]
 
     @Test func seedsThatFoundSomething() async throws {
         for (seed, what) in Self.found {
@@ -58,5 +64,5 @@ struct SimulationTests {
         #expect(outcomes?.failure != nil, "\(plant) was not found within \(Self.seedsToFind) seeds")
     }
 
-    static let seedsToFind: UInt64 = 100
+    static let seedsToFind: UInt64 = 60
 }
