@@ -7,7 +7,6 @@ internal import SkeinWire
 
 extension ShardCore {
     func receiveOnce(_ slot: UInt32) {
-        // Of the pieces of one unsealed receive, each may ask for more.
         guard !state.connections[slot].flags.contains(.receiving) else { return }
         state.connections[slot].flags.insert(.receiving)
         state.pending.append(
@@ -77,7 +76,9 @@ extension ShardCore {
             return
         }
         guard let request = parsed else {
-            receiveOnce(slot)
+            // Of several records in one receive, the next may end the head and the connection move,
+            // with nothing in flight: then it is for `unseal` to ask for more, once all are read.
+            if !speaksTLS { receiveOnce(slot) }
             return
         }
         handshake.value.request = request

@@ -41,7 +41,7 @@ for length in (
 add("text-one-over", text(b"x" * (LIMIT + 1)), closed(1009), paths=BOTH)
 add("binary-one-over", binary(b"x" * (LIMIT + 1)), closed(1009))
 add("text-far-over", text(b"x" * 1_000_000), closed(1009), paths=BOTH)
-add("without-its-mask", text(b"", length=LIMIT + 1)[:10], closed(1009), paths=BOTH)
+add("without-its-mask", text(b"", length=LIMIT + 1)[:10], closed(1009), paths=BOTH, plain=True)
 
 for name, sizes in {
     "full-and-one": (LIMIT, 1),
