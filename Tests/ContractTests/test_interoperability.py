@@ -118,17 +118,20 @@ def test_node_ws(echoing, scheme, certificate, compression):
 
 
 def test_libwebsockets(echoing, scheme, certificate, compression, libwebsockets):
+    if compression == "deflate":
+        # With node's ws as the server, and the same parameters agreed, it fails at the same place.
+        pytest.xfail("the client of libwebsockets 4.1 spoils compressed messages")
     ca = authority(scheme, certificate)
     run([libwebsockets, "localhost", echoing.port, "/echo", token("lws"), ca, compression])
 
 
 def test_over_tls_only(echoing, scheme):
-    """What is not TLS on a port that is gets nothing of HTTP, and what is TLS on a port that is not
-    gets no handshake."""
+    """What is HTTP on a port of TLS is told so and gets no handshake, nor does TLS on a plain port."""
     with Wire(echoing.port) as wire:
         if scheme == "wss":
             wire.send(upgrade_request(echoing.port, "/echo", token=token("plain")))
-            assert b"HTTP/" not in wire.read_to_end()
+            answer = wire.read_to_end()
+            assert answer.startswith(b"HTTP/1.1 400 ") and b"wss://" in answer
         else:
             wire.send(bytes.fromhex("16030100c8010000c40303") + os.urandom(200))
             assert not re.match(rb"\x16\x03", wire.read_to_end())

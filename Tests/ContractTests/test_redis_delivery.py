@@ -351,16 +351,6 @@ def test_memory_by_choice(start, io, redis, name, open_client):
     client.expect("pong")
 
 
-def test_a_database_number_in_the_address(start, io, redis, name, open_client):
-    """It stands for database 0; pub/sub knows no databases, and users still meet."""
-    node = start(io=io, env={"REDIS_URL": f"{redis.url}/7"})
-    alice, bob = open_client(node, name()), open_client(node, name())
-    alice.chat(bob.user, 1)
-    bob.expect("chat_message")
-    alice.expect("chat_message_sent")
-    quiet(alice, bob)
-
-
 def test_foreign_traffic_on_redis_does_not_matter(nodes, redis, users, publish):
     """Other channels and keys of the same server are none of ours."""
     bob = users["bob"]

@@ -92,10 +92,34 @@ extension ShardCore {
             break
         case -EAGAIN, -EINTR:
             receiveAgain(slot)
+        case 0 where hasUnsent(slot):
+            // It said its last and may still listen: what it was given goes out first.
+            endAfterFlush(slot)
         default:
             if state.connections[slot].state == .handshaking { metrics.count(.gone) }
             drop(slot, code: 1006)
         }
+    }
+
+    private func hasUnsent(_ slot: UInt32) -> Bool {
+        let record = state.connections[slot]
+        return record.backlog.exists || (record.turn == state.turn && record.segmentCount > 0)
+    }
+
+    private func endAfterFlush(_ slot: UInt32) {
+        switch state.connections[slot].state {
+        case .open:
+            leaveUser(slot)
+            countLost(slot)
+        case .closing, .finishing: break
+        case .handshaking, .authenticating, .joining, .dead:
+            drop(slot, code: 1006)
+            return
+        }
+        state.connections[slot].state = .finishing
+        state.connections[slot].flags.formUnion([.finishAfterFlush, .closeReceived])
+        state.connections[slot].deadline = state.now.advanced(by: state.limits.writeTimeout)
+        schedule(slot)
     }
 
     /// Arms again what ran out of buffers, once a turn.

@@ -32,6 +32,8 @@ package enum HandshakeError: Error, Equatable, Sendable, CaseIterable {
     case webSocketVersionNotSupported
     case keyMissing
     case keyMalformed
+    case protocolsMalformed
+    case extensionsMalformed
 
     package var status: Int {
         switch self {
@@ -45,7 +47,7 @@ package enum HandshakeError: Error, Equatable, Sendable, CaseIterable {
             .targetMalformed, .bareLineFeed, .bareCarriageReturn, .controlCharacter,
             .headerMalformed, .foldedHeader, .headerRepeated, .hostMissing, .hostMalformed,
             .contentLengthMalformed, .contentLengthWithTransferEncoding, .bodyNotAllowed,
-            .keyMissing, .keyMalformed:
+            .keyMissing, .keyMalformed, .protocolsMalformed, .extensionsMalformed:
             400
         }
     }
@@ -79,6 +81,9 @@ package enum HandshakeError: Error, Equatable, Sendable, CaseIterable {
         case .webSocketVersionMissing: "Sec-WebSocket-Version is missing."
         case .webSocketVersionNotSupported: "Sec-WebSocket-Version must be 13."
         case .keyMissing: "Sec-WebSocket-Key is missing."
+        case .protocolsMalformed:
+            "Sec-WebSocket-Protocol is not a list of different names."
+        case .extensionsMalformed: "Sec-WebSocket-Extensions is malformed."
         case .keyMalformed: "Sec-WebSocket-Key is not 16 bytes in base64."
         }
     }

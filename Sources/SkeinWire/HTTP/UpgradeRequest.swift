@@ -156,8 +156,10 @@ extension UpgradeRequest {
             guard version == .missing else { throw .headerRepeated }
             version = text.equals("13") ? .thirteen : .other
         case 22 where field.equalsIgnoringCase("sec-websocket-protocol"):
+            guard TokenList.isProtocols(text) else { throw .protocolsMalformed }
             if protocols == nil { protocols = value } else if moreProtocols == nil { moreProtocols = value }
         case 24 where field.equalsIgnoringCase("sec-websocket-extensions"):
+            guard TokenList.isExtensions(text) else { throw .extensionsMalformed }
             if extensions == nil { extensions = value }
         default:
             break

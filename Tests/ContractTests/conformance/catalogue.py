@@ -40,10 +40,6 @@ CASES = {case.id: case for cases in GROUPS.values() for case in cases}
 # Where nodes are known not to hold the RFC, and why: these are played apart from the rest.
 # A deviation that is gone fails its test until it is taken out of here.
 DEVIATIONS = {
-    "handshake/absolute-form": "an absolute request target is refused with 400",
-    "handshake/extension-malformed-*": "a malformed list of extensions is passed over, not refused",
-    "negotiation/malformed-*": "a malformed list of extensions is passed over, not refused",
-    "handshake/subprotocol-malformed-*": "a malformed list of subprotocols is passed over, not refused",
     "closing/left-behind-a-close": "when the end of the stream is read in the same turn as a close, "
     "that is not always answered",
 }
