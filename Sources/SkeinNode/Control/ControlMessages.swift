@@ -213,7 +213,8 @@ struct RevocationsBody: Codable {
 /// RFC 3339 in UTC.
 enum ControlTime {
     static func text(_ milliseconds: Int64) -> String {
-        Date(timeIntervalSince1970: Double(milliseconds) / 1_000)
+        // The style cuts, and a whole millisecond may lie a little below itself in a Double.
+        Date(timeIntervalSince1970: (Double(milliseconds) + 0.25) / 1_000)
             .formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
     }
 
