@@ -34,7 +34,7 @@ let core: [Target] = [
     .target(name: "SkeinServices", dependencies: ["Skein"], packageAccess: false, swiftSettings: base),
 
     .testTarget(
-        name: "SkeinWireTests", dependencies: ["SkeinWire", "COpenSSL"], swiftSettings: tests),
+        name: "SkeinWireTests", dependencies: ["SkeinWire", "COpenSSL", "CZlib"], swiftSettings: tests),
     .testTarget(name: "SkeinIOTests", dependencies: ["SkeinIO", "CSkein"], swiftSettings: tests),
     .testTarget(
         name: "SkeinTests", dependencies: ["Skein", "SkeinServices", "SkeinWire", "SkeinIO"],

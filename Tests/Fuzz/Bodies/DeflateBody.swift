@@ -78,7 +78,10 @@ private func checkInflating(_ message: [UInt8], choice: UInt8) throws(Contradict
     let pieces = message.isEmpty ? [[]] : message.cut(by: choice)
     let chopped = Inflated(pieces, windowBits: windowBits, scratchBytes: 1 + Int(choice))
     let errors = "chopped \(chopped.error as Any), whole \(whole.error as Any)"
-    try expect(chopped == whole, "\(errors): \(message.shown)")
+    // A look back past a smaller window than the largest is the peer's fault that zlib sees only when the
+    // bytes meant have left the memory it writes to; then one way may fail where the other does not.
+    let isSameFault = windowBits == 15 || chopped.error == whole.error
+    try expect(!isSameFault || chopped == whole, "\(errors): \(message.shown)")
     guard whole.error == nil else { return }
     try expect(inflatedAtOnce(message, windowBits: windowBits) == whole.bytes, "zlib: \(message.shown)")
 }
