@@ -46,6 +46,7 @@ public final class Server: Sendable {
         _ configuration: ServerConfiguration, authenticator: any Authenticator,
         dialects: [DialectFactory], host: any Host, log: @escaping @Sendable (LogEvent) -> Void
     ) throws(ServerError) {
+        precondition(TLSLibrary.isReady, "OpenSSL could not be started")
         var dialects = dialects
         if let path = configuration.echoPath {
             let isOpen = configuration.echoIsOpen
