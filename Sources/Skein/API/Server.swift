@@ -3,6 +3,7 @@
 internal import Dispatch
 internal import Glibc
 package import SkeinIO
+internal import SkeinWire
 internal import Synchronization
 
 /// Accepts WebSocket connections and moves messages between their users.
