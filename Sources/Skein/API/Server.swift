@@ -3,6 +3,7 @@
 internal import Dispatch
 internal import Glibc
 package import SkeinIO
+internal import SkeinWire
 internal import Synchronization
 
 /// Accepts WebSocket connections and moves messages between their users.
@@ -46,6 +47,7 @@ public final class Server: Sendable {
         _ configuration: ServerConfiguration, authenticator: any Authenticator,
         dialects: [DialectFactory], host: any Host, log: @escaping @Sendable (LogEvent) -> Void
     ) throws(ServerError) {
+        precondition(TLSLibrary.isReady, "OpenSSL could not be started")
         var dialects = dialects
         if let path = configuration.echoPath {
             let isOpen = configuration.echoIsOpen

@@ -54,9 +54,9 @@ extension RouterCore {
     func revocationRefused(_ kind: Awaited.Kind, _ why: Bytes) {
         let rule = RedisNeed.revocations(prefix: state.channelPrefix).rule
         guard kind == .revocation else {
-            log(
-                .warning, "Redis refused to say what other nodes revoked: \(why.text)",
-                [("needs", rule)])
+            let text = "Redis refused to say what other nodes revoked: \(why.text)"
+            // It is asked with every connection.
+            if state.revocationNews.isNews(text, at: state.now) { log(.warning, text, [("needs", rule)]) }
             return
         }
         log(

@@ -117,6 +117,7 @@ struct RouterState: ~Copyable {
     /// Presence is not written for now.
     var refusedWrites: RefusedWrites?
     var news = FailureNews()
+    var revocationNews = FailureNews()
 
     var envelope = MemberTable()
     var inner = MemberTable()

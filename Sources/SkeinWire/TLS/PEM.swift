@@ -56,6 +56,7 @@ enum PEM {
     static func certificates(
         in text: [UInt8], part: TLSSettingsError.Part
     ) throws(TLSSettingsError) -> [PEMCertificate] {
+        precondition(TLSLibrary.isReady, "OpenSSL could not be started")
         try checkFrame(of: text, part: part)
         var certificates: [PEMCertificate] = []
         var failure: TLSSettingsError?

@@ -61,6 +61,7 @@ private extension TLSContext {
     static func make(
         _ method: OpaquePointer?, versionMin: TLSVersion
     ) throws(TLSSettingsError) -> OpaquePointer {
+        precondition(TLSLibrary.isReady, "OpenSSL could not be started")
         ERR_clear_error()
         guard let context = unsafe SSL_CTX_new(method) else {
             throw .openSSL(reason: PEM.takeReason())
