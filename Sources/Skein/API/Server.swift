@@ -236,6 +236,7 @@ public final class Server: Sendable {
             return state.runningShards == 0
         }
         guard isLast else { return }
+        for inbox in shared.shardInboxes { ShardCore.abandonStranded(in: inbox, at: shared.host) }
         _ = LoopTask<RouterCore>.post(
             to: shared.routerInbox, kind: RouterRecord.task.rawValue, always: true
         ) { $0.finish() }

@@ -67,13 +67,27 @@ extension ShardCore {
     }
 
     /// A connection on its way that no shard has a slot for.
-    private func abandon(_ record: ConnectionRecord) {
+    private func abandon(_ record: ConnectionRecord) { Self.abandon(record, at: state.shared.host) }
+
+    private static func abandon(_ record: ConnectionRecord, at host: any Host) {
         var record = record
         record.handshake.value.username.free()
         record.handshake.free()
         record.userAgent.free()
         if !record.tls.isNone { record.tls.free() }
-        state.shared.host.close(record.fd)
+        host.close(record.fd)
+    }
+
+    /// Every shard has ended: what was on its way to one that did not live to see it is closed.
+    static func abandonStranded(in inbox: Inbox, at host: any Host) {
+        var parcels = inbox.take()
+        while let parcel = parcels.popFirst() {
+            parcel.forEachRecord { record in
+                guard ShardRecord(rawValue: record.kind) == .adopt else { return }
+                var reader = RecordReader(unsafe Bytes(record.bytes, count: record.count))
+                abandon(reader.number(ConnectionRecord.self), at: host)
+            }
+        }
     }
 
     func join(_ slot: UInt32, id: Bytes, hash: UInt64) {
