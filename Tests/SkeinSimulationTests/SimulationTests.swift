@@ -64,5 +64,5 @@ struct SimulationTests {
         #expect(outcomes?.failure != nil, "\(plant) was not found within \(Self.seedsToFind) seeds")
     }
 
-    static let seedsToFind: UInt64 = 60
+    static let seedsToFind: UInt64 = 150
 }
