@@ -260,6 +260,21 @@ import Testing
         (.keyMalformed, request(["Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==" + "="])),
         (.keyMalformed, request(["Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQAA"])),
         (.keyMalformed, request(["Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25*ZQ=="])),
+        (.protocolsMalformed, request(adding: ["Sec-WebSocket-Protocol: "])),
+        (.protocolsMalformed, request(adding: ["Sec-WebSocket-Protocol: chat room"])),
+        (.protocolsMalformed, request(adding: ["Sec-WebSocket-Protocol: chat, b@d"])),
+        (.protocolsMalformed, request(adding: ["Sec-WebSocket-Protocol: chat,, other"])),
+        (.protocolsMalformed, request(adding: ["Sec-WebSocket-Protocol: chat, chat"])),
+        (.protocolsMalformed, request(adding: ["Sec-WebSocket-Protocol: chat,"])),
+        (.extensionsMalformed, request(adding: ["Sec-WebSocket-Extensions: "])),
+        (.extensionsMalformed, request(adding: ["Sec-WebSocket-Extensions: ;"])),
+        (.extensionsMalformed, request(adding: ["Sec-WebSocket-Extensions: foo; a="])),
+        (.extensionsMalformed, request(adding: ["Sec-WebSocket-Extensions: foo bar"])),
+        (.extensionsMalformed, request(adding: ["Sec-WebSocket-Extensions: foo; a=\"1"])),
+        (.extensionsMalformed, request(adding: ["Sec-WebSocket-Extensions: foo; a=\"1 2\""])),
+        (.extensionsMalformed, request(adding: ["Sec-WebSocket-Extensions: =, foo"])),
+        (.extensionsMalformed, request(adding: ["Sec-WebSocket-Extensions: foo, bar; ="])),
+        (.extensionsMalformed, request(adding: ["Sec-WebSocket-Extensions: permessage-deflate;"])),
     ]
 
     @Test(arguments: bad)
