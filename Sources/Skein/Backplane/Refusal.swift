@@ -75,7 +75,8 @@ enum Refusal: CaseIterable, Equatable {
                 + "use one primary, with replicas and Sentinel where it must not fail"
         case .databaseMissing:
             "this node needs the databases \(need.databases); set `databases 16` there"
-        case .commandUnknown: "it lacks a command that this node needs; use Redis 6 or later, and its port, not a Sentinel's"
+        case .commandUnknown:
+            "it lacks a command that this node needs; use Redis 6 or later, and its port, not a Sentinel's"
         case .other: "see its log"
         }
     }

@@ -160,7 +160,9 @@ private extension SentinelConversation {
 
     mutating func receive() throws(SentinelError) {
         var buffer = [UInt8](repeating: 0, count: 4_096)
-        let count = unsafe buffer.withUnsafeMutableBytes { unsafe Glibc.recv(fd, $0.baseAddress, $0.count, 0) }
+        let count = unsafe buffer.withUnsafeMutableBytes {
+            unsafe Glibc.recv(fd, $0.baseAddress, $0.count, 0)
+        }
         guard count > 0 else {
             let why = count == 0 ? "it closed the connection" : SystemError.text(errno)
             throw SentinelError(text: errno == EAGAIN && count < 0 ? "no answer within 1 s" : why)

@@ -48,7 +48,9 @@ enum TLSFiles {
         var bytes: [UInt8] = []
         var piece = [UInt8](repeating: 0, count: 16_384)
         while bytes.count < 1 << 20 {
-            let count = unsafe piece.withUnsafeMutableBytes { unsafe Glibc.read(fd, $0.baseAddress, $0.count) }
+            let count = unsafe piece.withUnsafeMutableBytes {
+                unsafe Glibc.read(fd, $0.baseAddress, $0.count)
+            }
             guard count >= 0 else { throw failed() }
             guard count > 0 else { break }
             bytes += piece[..<count]
