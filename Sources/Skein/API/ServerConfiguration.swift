@@ -78,7 +78,7 @@ public enum BackplaneChoice: Sendable, Equatable {
 /// serves every receiver, and an idle connection holds no memory for it.
 public struct CompressionConfiguration: Sendable, Equatable {
     public var isEnabled = false
-    /// Whether the server keeps its context between messages: some 260 KiB a connection.
+    /// Whether the server keeps its context between messages: some 170 KB a connection.
     public var serverTakeover = false
     /// Whether clients may keep theirs: some 40 KiB a connection.
     public var clientTakeover = false

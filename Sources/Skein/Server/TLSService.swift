@@ -17,7 +17,10 @@ final class TLSService: Sendable {
 
     /// One for each shard: OpenSSL contends on shared ones.
     func makeContext() throws(ServerError) -> TLSContext {
-        let settings = current.withLock { $0 }
+        try Self.makeContext(current.withLock { $0 })
+    }
+
+    private static func makeContext(_ settings: TLSSettings) throws(ServerError) -> TLSContext {
         do throws(TLSSettingsError) { return try TLSContext(settings) } catch {
             throw ServerError("TLS cannot be set up: \(error).")
         }
@@ -30,9 +33,7 @@ final class TLSService: Sendable {
 
     func replace(_ configuration: TLSConfiguration) throws(ServerError) {
         let settings = try configuration.settings(ticketKeys: ticketKeys)
-        do throws(TLSSettingsError) { _ = try TLSContext(settings) } catch {
-            throw ServerError("TLS cannot be set up: \(error).")
-        }
+        _ = try Self.makeContext(settings)
         current.withLock { $0 = settings }
     }
 }
@@ -51,7 +52,12 @@ extension Server {
         let warnings = try configuration.validate()
         try service.replace(configuration)
         for inbox in shared.shardInboxes {
-            _ = LoopTask<ShardCore>.post(to: inbox, kind: ShardRecord.task.rawValue) { $0.renewTLS() }
+            let isPosted = LoopTask<ShardCore>.post(to: inbox, kind: ShardRecord.task.rawValue) {
+                $0.renewTLS()
+            }
+            guard isPosted else {
+                throw ServerError("A shard has too much waiting and keeps the old certificates; try again.")
+            }
         }
         return warnings
     }

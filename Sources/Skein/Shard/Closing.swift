@@ -41,8 +41,7 @@ extension ShardCore {
         state.connections[slot].flags.insert(.closeReceived)
         if state.connections[slot].state == .closing {
             // Ours was out first: both sides are done.
-            let record = state.connections[slot]
-            if record.backlog.exists || (record.turn == state.turn && record.segmentCount > 0) {
+            if hasUnsent(slot) {
                 state.connections[slot].flags.insert(.finishAfterFlush)
             } else {
                 finish(slot)
@@ -77,9 +76,7 @@ extension ShardCore {
         }
         state.connections[slot].state = .finishing
         state.connections[slot].flags.insert(.finishAfterFlush)
-        let record = state.connections[slot]
-        let isWritten = !record.backlog.exists && !(record.turn == state.turn && record.segmentCount > 0)
-        if isWritten { finish(slot) }
+        if !hasUnsent(slot) { finish(slot) }
     }
 
     /// Everything is written: shut down our side and wait a little for the peer's end of stream, so

@@ -45,7 +45,6 @@ struct Compression: ~Copyable {
         }
         unsafe piece.deallocate()
     }
-
 }
 
 extension ShardCore {

@@ -101,7 +101,8 @@ extension ShardCore {
         }
     }
 
-    private func hasUnsent(_ slot: UInt32) -> Bool {
+    /// Whether anything that it was given is not with the kernel yet.
+    func hasUnsent(_ slot: UInt32) -> Bool {
         let record = state.connections[slot]
         return record.backlog.exists || (record.turn == state.turn && record.segmentCount > 0)
     }

@@ -22,6 +22,9 @@ struct TLSDoor: ~Copyable {
         unsafe plain = .allocate(capacity: Self.plainBytes)
     }
 
+    /// Of an idle session, as measured; buffers come and go with each call.
+    static let sessionBytes = 14_336
+
     mutating func renew(_ new: TLSContext) { context = new }
 
     deinit {
@@ -39,7 +42,10 @@ extension ShardCore {
     @unsafe
     func unseal(_ slot: UInt32, _ base: UnsafeMutablePointer<UInt8>, _ count: Int) {
         if state.connections[slot].tls.isNone, !beginSession(slot) { return }
-        if !state.connections[slot].tls.isEstablished {
+        // By the connection's state: a peer can bring OpenSSL back into a handshake later, with half of
+        // a key update.
+        let isHandshaking = state.connections[slot].state == .handshaking
+        if isHandshaking, !state.connections[slot].tls.isEstablished {
             guard state.tlsHandshakesLeft > 0 else {
                 postpone(slot, unsafe Bytes(base, count: count))
                 return
@@ -62,7 +68,7 @@ extension ShardCore {
         }
         guard state.connections.isLive(slot, generation: generation) else { return }
         enqueueSealed(slot)
-        if !wasEstablished, session.isEstablished {
+        if isHandshaking, !wasEstablished, session.isEstablished {
             metrics.tlsHandshakes.add()
             if session.isResumed { metrics.tlsResumed.add() }
         }
@@ -118,19 +124,19 @@ extension ShardCore {
                 return
             }
             metrics.count(.tlsFailed)
+        }
+        guard was != .dead else { return }
+        if was == .handshaking || was == .authenticating || was == .joining {
             metrics.handshaking.subtract()
         }
         leaveUser(slot)
         if was == .open { countLost(slot) }
-        guard was != .dead else { return }
         // The alert goes out, and then we are done.
         state.connections[slot].state = .finishing
         state.connections[slot].flags.formUnion([.finishAfterFlush, .notified])
         state.connections[slot].deadline = state.now.advanced(byMilliseconds: 2_000)
         schedule(slot)
-        let record = state.connections[slot]
-        let isWritten = !record.backlog.exists && !(record.turn == state.turn && record.segmentCount > 0)
-        if isWritten { finish(slot) }
+        if !hasUnsent(slot) { finish(slot) }
     }
 
     // MARK: Outbound

@@ -24,13 +24,14 @@ extension ShardCore {
     func balanceMemory() {
         let held =
             state.bytesHeld + state.connections.count * Self.connectionBytes + state.arena.bytesHeld
-            + state.compression.contextBytes
+            + state.compression.contextBytes + Int(metrics.tlsSessions.count) * TLSDoor.sessionBytes
         let shared = state.shared
         let total = shared.memory.change(by: held - state.bytesTold)
         state.bytesTold = held
         metrics.memoryBytes.set(UInt64(max(0, held)))
         guard total >= shared.memory.bytesMax, state.now >= state.nextShed else { return }
-        shed(total - shared.memory.bytesFine)
+        let share = Double(max(0, held)) / Double(max(1, total))
+        shed(Int(Double(total - shared.memory.bytesFine) * share))
     }
 
     /// A connection's record, its user's and its timer.

@@ -328,7 +328,7 @@ package enum ConfigurationTable {
         ConfigurationKey(
             "WS_COMPRESSION_SERVER_TAKEOVER", .boolean, default: "false",
             "Whether the server keeps its context from message to message: shorter frames for some "
-                + "260 KiB a connection, and no frame shared."),
+                + "170 KB a connection, and no frame shared."),
         ConfigurationKey(
             "WS_COMPRESSION_CLIENT_TAKEOVER", .boolean, default: "false",
             "Whether clients may keep theirs, for some 40 KiB a connection."),
