@@ -64,7 +64,7 @@ extension ShardCore {
         else { return }
         DeflateNegotiation.writeAnswer(agreed, into: &writer)
         state.connections[slot].flags.insert(.compresses)
-        state.connections[slot].deflate = agreed
+        state.connections[slot].deflate = agreed.packed
         keepContext(slot, agreed)
         metrics.compressed.add()
     }
@@ -148,7 +148,7 @@ extension ShardCore {
     /// Whether one compressed frame will do for every connection that agreed on the same.
     @inline(__always)
     func sharesFrames(_ slot: UInt32) -> Bool {
-        let agreed = state.connections[slot].deflate
+        let agreed = DeflateParameters(packed: state.connections[slot].deflate)
         return agreed.serverNoContextTakeover
             && agreed.serverWindowBits == state.compression.settings.serverWindowBits
     }
@@ -166,7 +166,7 @@ extension ShardCore {
                     payload.buffer.span, keepingContext: true, into: &writer)
             }
         }
-        let windowBits = state.connections[slot].deflate.serverWindowBits
+        let windowBits = DeflateParameters(packed: state.connections[slot].deflate).serverWindowBits
         let bits = Int(windowBits)
         if !state.compression.deflaters[bits].exists {
             let settings = state.compression.settings

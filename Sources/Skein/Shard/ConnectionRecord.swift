@@ -80,6 +80,8 @@ struct ConnectionRecord: BitwiseCopyable {
     var turnBytes: UInt32 = 0
     var turnMessages: UInt32 = 0
     var turn: UInt32 = 0
+    /// What was agreed, packed, where `compresses` is set.
+    var deflate: UInt16 = 0
 
     var lastHeard: Instant
     /// Absolute: of the handshake, of a close, or of a send without progress; by state.
@@ -105,10 +107,6 @@ struct ConnectionRecord: BitwiseCopyable {
     var userAgent: OwnedText = .none
     /// Speaks for the connection where the listener speaks TLS, from its first byte on.
     var tls = TLSSession.none
-    /// What was agreed, where `compresses` is set.
-    var deflate = DeflateParameters(
-        serverNoContextTakeover: true, clientNoContextTakeover: true, serverWindowBits: 15,
-        clientWindowBits: 15)
     var context: OwnedPointer<CompressionContext> = .none
 
     static let none = UInt32.max

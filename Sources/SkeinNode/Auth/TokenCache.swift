@@ -1,6 +1,6 @@
 // Verified tokens until they expire, in two generations: when the young one is full it becomes the
 // old one and the old one is forgotten. So it is bounded, needs no list to keep an order, and
-// whatever is in use stays. A token is known by its SHA-256, so that an entry is small and the cache
+// whatever is in use stays. A token is known by its digest, so that an entry is small and the cache
 // holds nothing that could be used to sign in.
 
 internal import COpenSSL
@@ -8,9 +8,9 @@ internal import Skein
 internal import Synchronization
 
 final class TokenCache: Sendable {
-    /// A token's SHA-256.
+    /// The first half of a token's SHA-256: who would be taken for another has to find 128 bits.
     private struct Digest: Hashable {
-        let first, second, third, fourth: UInt64
+        let first, second: UInt64
 
         init(_ token: String) {
             var token = token
@@ -21,30 +21,43 @@ final class TokenCache: Sendable {
                     _ = unsafe EVP_Digest(text.baseAddress, text.count, target, nil, EVP_sha256(), nil)
                 }
             }
-            (first, second, third, fourth) = words
+            (first, second, _, _) = words
         }
 
         // One word is as good as any: the digest is uniform already.
         func hash(into hasher: inout Hasher) { hasher.combine(first) }
     }
 
-    /// A verified token with its texts as texts, which are stored in place when they are short.
-    private struct Entry {
-        let userID: String
+    /// What few tokens say.
+    private final class Extras: Sendable {
         let username: String?
         let role: String?
-        let expiresAt: Int64?
-        let issuedAt: Int64?
         let tokenID: String?
+
+        init?(_ verified: VerifiedToken) {
+            username = verified.identity.username
+            role = verified.role
+            tokenID = verified.identity.tokenID
+            if username == nil, role == nil, tokenID == nil { return nil }
+        }
+    }
+
+    /// A verified token, as small as it can be: there is one for each of many connections. The user's
+    /// ID is a text, which is stored in place when it is short.
+    private struct Entry {
+        let userID: String
+        let extras: Extras?
+        /// `.max`: never.
+        let expiresAt: Int64
+        /// `.min`: it does not say.
+        let issuedAt: Int64
         let until: Int64
 
         init(_ verified: VerifiedToken, until: Int64) {
             userID = verified.identity.userID.description
-            username = verified.identity.username
-            role = verified.role
-            expiresAt = verified.identity.expiresAtMilliseconds
-            issuedAt = verified.identity.issuedAtMilliseconds
-            tokenID = verified.identity.tokenID
+            extras = Extras(verified)
+            expiresAt = verified.identity.expiresAtMilliseconds ?? .max
+            issuedAt = verified.identity.issuedAtMilliseconds ?? .min
             self.until = until
         }
 
@@ -52,9 +65,10 @@ final class TokenCache: Sendable {
             guard let user = UserID(userID) else { return nil }
             return VerifiedToken(
                 identity: Identity(
-                    userID: user, username: username, expiresAtMilliseconds: expiresAt,
-                    issuedAtMilliseconds: issuedAt, tokenID: tokenID),
-                role: role)
+                    userID: user, username: extras?.username,
+                    expiresAtMilliseconds: expiresAt == .max ? nil : expiresAt,
+                    issuedAtMilliseconds: issuedAt == .min ? nil : issuedAt, tokenID: extras?.tokenID),
+                role: extras?.role)
         }
     }
 

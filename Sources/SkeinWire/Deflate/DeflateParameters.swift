@@ -25,3 +25,19 @@ package struct DeflateParameters: BitwiseCopyable, Equatable, Sendable {
         self.namesServerWindowBits = namesServerWindowBits || serverWindowBits < 15
     }
 }
+
+extension DeflateParameters {
+    /// In two bytes, for a connection's record; and back.
+    package var packed: UInt16 {
+        UInt16(serverWindowBits) | UInt16(clientWindowBits) << 4
+            | (serverNoContextTakeover ? 256 : 0) | (clientNoContextTakeover ? 512 : 0)
+            | (namesServerWindowBits ? 1_024 : 0)
+    }
+
+    package init(packed: UInt16) {
+        self.init(
+            serverNoContextTakeover: packed & 256 != 0, clientNoContextTakeover: packed & 512 != 0,
+            serverWindowBits: UInt8(packed & 15), clientWindowBits: UInt8(packed >> 4 & 15),
+            namesServerWindowBits: packed & 1_024 != 0)
+    }
+}
