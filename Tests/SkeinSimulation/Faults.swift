@@ -163,8 +163,8 @@ struct Scenario {
             configuration.limits.sendQueueBytesMax = chance.pick([1_024, 8_192])
         }
         // Not what this machine has: a run must not depend on it.
-        let isTight = chance.oneIn(16)
-        configuration.limits.memoryBytesMax = isTight ? 2_105_000 * (shardCounts.max() ?? 1) : 1 << 32
+        let isTight = chance.oneIn(10)
+        configuration.limits.memoryBytesMax = isTight ? chance.pick([3_000, 6_000, 16_000]) : 1 << 32
         guard chance.oneIn(6) else { return }
         faults.isLossy = true
         configuration.limits.parcelsMax = 1

@@ -26,6 +26,8 @@ struct TurnArena: ~Copyable {
     private var second: Half
     private var onSecond = false
     private(set) var bytesHeld = 0
+    /// What is held beyond the first chunk of each half, which every shard has.
+    var burstBytes: Int { max(0, bytesHeld - 2 * Self.chunkBytes) }
 
     init() {
         unsafe first = Half(chunks: .allocate(capacity: Self.chunksMax))

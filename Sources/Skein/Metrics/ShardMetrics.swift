@@ -106,11 +106,11 @@ struct ShardMetrics: ~Copyable, Sendable {
 
     init() {}
 
-    func count(_ reason: DropReason, _ amount: UInt64 = 1) {
+    func countDropped(_ reason: DropReason, _ amount: UInt64 = 1) {
         drops[reason.rawValue].add(amount)
     }
 
-    func count(_ result: HandshakeResult) {
+    func countHandshake(_ result: HandshakeResult) {
         handshakes[result.rawValue].add()
     }
 

@@ -48,7 +48,7 @@ extension ShardCore {
             fd: fd, address: address, now: state.now,
             deadline: state.now.advanced(by: limits.handshakeTimeout))
         guard let slot = state.connections.insert(record) else {
-            metrics.count(.tooManyNode)
+            metrics.countHandshake(.tooManyNode)
             state.pending.append(Submission(.close, fd: fd, token: .ignored))
             return
         }
@@ -95,7 +95,7 @@ extension ShardCore {
         case ECANCELED:
             return
         case EMFILE, ENFILE:
-            metrics.count(.noDescriptors)
+            metrics.countDropped(.noDescriptors)
             // Give up the reserve for a moment, so that one waiting client is told by a close and
             // not by silence; then wait for others to leave.
             if state.reserve >= 0 {

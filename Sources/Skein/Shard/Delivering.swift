@@ -129,7 +129,7 @@ extension ShardCore {
         guard let memory = unsafe state.outbox.append(
             to: target, kind: kind, payloadBytes: event.recordBytes)
         else {
-            metrics.count(.overload)
+            metrics.countDropped(.overload)
             return false
         }
         unsafe event.store(to: memory)

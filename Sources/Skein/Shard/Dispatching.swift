@@ -50,7 +50,7 @@ extension ShardCore {
     }
 
     private func refuseMessage(_ slot: UInt32, _ requestID: Bytes) {
-        metrics.count(.rateLimited)
+        metrics.countDropped(.rateLimited)
         let now = state.now.nanoseconds
         if state.connections[slot].refusals == 0 { state.connections[slot].refusalsStart = now }
         state.connections[slot].refusals &+= 1

@@ -94,7 +94,7 @@ extension ShardCore {
     private func believe(_ slot: UInt32, _ request: UpgradeRequest, _ head: Bytes) {
         switch state.shared.proxies.client(of: request, head) {
         case .none: break
-        case .malformed: metrics.count(.malformedForward)
+        case .malformed: metrics.countDropped(.malformedForward)
         case .address(let client): state.connections[slot].address = PeerAddress(client)
         }
     }
@@ -235,7 +235,7 @@ extension ShardCore {
                 default: .malformed
                 }
             }
-        metrics.count(result)
+        metrics.countHandshake(result)
         hint(slot, error)
         if error == .tlsHello {
             drop(slot, code: 0)
@@ -275,7 +275,7 @@ extension ShardCore {
     func refuse(
         _ slot: UInt32, status: Int, result: HandshakeResult, retryAfterSeconds: Int? = nil
     ) {
-        metrics.count(result)
+        metrics.countHandshake(result)
         let body: StaticString =
             switch status {
             case 400: "{\"error\":\"This port speaks TLS: use wss:// or https://\"}"
@@ -300,7 +300,7 @@ extension ShardCore {
     }
 
     private func answerHealth(_ slot: UInt32) {
-        metrics.count(.health)
+        metrics.countHandshake(.health)
         let text = state.shared.healthText()
         let toHead = isHead(slot)
         respond(slot, room: 1_024 + text.utf8.count) { writer in

@@ -30,7 +30,7 @@ extension ShardCore {
                 writer.text(id)
             } else {
                 // No room: the client is refused here, from a slot of its own again.
-                metrics.count(.overload)
+                metrics.countDropped(.overload)
                 if let slot = state.connections.insert(move.record) {
                     metrics.handshaking.add()
                     state.bytesHeld += Int(move.record.bytesHeld)
@@ -52,7 +52,7 @@ extension ShardCore {
         guard let slot = state.connections.insert(record) else {
             abandon(record)
             state.shared.connectionLeft()
-            metrics.count(.tooManyNode)
+            metrics.countHandshake(.tooManyNode)
             return
         }
         metrics.handshaking.add()
@@ -154,7 +154,7 @@ extension ShardCore {
             to: state.shared.routerIndex, kind: RouterRecord.arrive.rawValue, flags: flags.rawValue,
             argument: reference(slot).rawValue, payloadBytes: bytes)
         else {
-            metrics.count(.overload)
+            metrics.countDropped(.overload)
             return false
         }
         var writer = unsafe RecordWriter(memory, capacity: bytes)
@@ -173,7 +173,7 @@ extension ShardCore {
         else {
             // The router counts a device too many: a subscription and the user's presence stay for
             // as long as this node lives. That takes 16 MiB under way to a router that stands still.
-            metrics.count(.overload)
+            metrics.countDropped(.overload)
             return
         }
         var writer = unsafe RecordWriter(memory, capacity: bytes)
@@ -227,7 +227,7 @@ extension ShardCore {
         state.connections[slot].lastHeard = state.now
         state.connections[slot].lastPing = state.now
         metrics.handshaking.subtract()
-        metrics.count(.accepted)
+        metrics.countHandshake(.accepted)
         metrics.connections[Int(dialect)].add()
         metrics.open.add()
         schedule(slot)

@@ -18,7 +18,7 @@ extension ShardCore {
     func received(_ completion: Completion) {
         let slot = completion.token.slot
         guard state.connections.isLive(slot, generation: completion.token.generation) else {
-            metrics.count(.staleCompletion)
+            metrics.countDropped(.staleCompletion)
             if completion.hasBuffer { state.buffers.recycle(completion.buffer) }
             return
         }
@@ -96,7 +96,7 @@ extension ShardCore {
             // It said its last and may still listen: what it was given goes out first.
             endAfterFlush(slot)
         default:
-            if state.connections[slot].state == .handshaking { metrics.count(.gone) }
+            if state.connections[slot].state == .handshaking { metrics.countHandshake(.gone) }
             drop(slot, code: 1006)
         }
     }

@@ -85,7 +85,7 @@ extension ShardCore {
     private func beginSession(_ slot: UInt32) -> Bool {
         let session = TLSSession.server(state.tls.value.context, pump: state.tls.value.pump)
         guard !session.isNone else {
-            metrics.count(.overload)
+            metrics.countDropped(.overload)
             drop(slot, code: 1006)
             return false
         }
@@ -123,7 +123,7 @@ extension ShardCore {
                 refuse(slot, status: 400, result: .plainHTTP)
                 return
             }
-            metrics.count(.tlsFailed)
+            metrics.countHandshake(.tlsFailed)
         }
         guard was != .dead else { return }
         if was == .handshaking || was == .authenticating || was == .joining {

@@ -141,7 +141,7 @@ extension ShardCore {
     func sendFellShort(_ completion: Completion) {
         let slot = completion.token.slot
         guard state.connections.isLive(slot, generation: completion.token.generation) else {
-            metrics.count(.staleCompletion)
+            metrics.countDropped(.staleCompletion)
             return
         }
         let record = unsafe state.connections.pointer(to: slot)
@@ -211,7 +211,7 @@ extension ShardCore {
                 || (unsafe record.pointee.backlog.value.messages) > state.limits.sendQueueMessagesMax
         else { return }
         metrics.slowConsumers.add()
-        metrics.count(.slowConsumer)
+        metrics.countDropped(.slowConsumer)
         close(slot, .slowConsumer, reason: "slow consumer")
     }
 
@@ -219,7 +219,7 @@ extension ShardCore {
     func backlogSent(_ completion: Completion) {
         let slot = completion.token.slot
         guard state.connections.isLive(slot, generation: completion.token.generation) else {
-            metrics.count(.staleCompletion)
+            metrics.countDropped(.staleCompletion)
             return
         }
         let record = unsafe state.connections.pointer(to: slot)

@@ -38,7 +38,7 @@ struct Shard: Machine, ~Copyable {
             case ShardOperation.sendWhenPossible: core.backlogSent(completion)
             case ShardOperation.accept: core.accepted(completion)
             case ShardOperation.sendNow: break
-            default: core.metrics.count(.staleCompletion)
+            default: core.metrics.countDropped(.staleCompletion)
             }
         }
     }

@@ -23,7 +23,7 @@ extension ShardCore {
     /// Tells the node what this shard holds, and sheds where all shards together hold too much.
     func balanceMemory() {
         let held =
-            state.bytesHeld + state.connections.count * Self.connectionBytes + state.arena.bytesHeld
+            state.bytesHeld + state.connections.count * Self.connectionBytes + state.arena.burstBytes
             + state.compression.contextBytes + Int(metrics.tlsSessions.count) * TLSDoor.sessionBytes
         let shared = state.shared
         let total = shared.memory.change(by: held - state.bytesTold)
@@ -54,7 +54,7 @@ extension ShardCore {
         for holder in holders where left > 0 {
             left -= holder.bytes
             count += 1
-            metrics.count(.memory)
+            metrics.countDropped(.memory)
             reset(holder.slot, code: 1006)
         }
         guard count > 0 else { return }

@@ -55,7 +55,7 @@ extension ShardCore {
             return
         case .handshaking:
             guard isDue else { break }
-            metrics.count(.timeout)
+            metrics.countHandshake(.timeout)
             drop(slot, code: 0)
             return
         case .authenticating, .joining:
