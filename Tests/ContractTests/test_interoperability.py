@@ -125,9 +125,6 @@ def test_node_ws(echoing, scheme, certificate, compression):
 
 
 def test_libwebsockets(echoing, scheme, certificate, compression, libwebsockets):
-    if compression == "deflate":
-        # With node's ws as the server, and the same parameters agreed, it fails at the same place.
-        pytest.xfail("the client of libwebsockets 4.1 spoils compressed messages")
     ca = authority(scheme, certificate)
     run([libwebsockets, "localhost", echoing.port, "/echo", token("lws"), ca, compression])
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIZE_MAX_BYTES = 65536, ROUNDS = 3 };
+enum { SIZE_MAX_BYTES = 65536 };
 
 // One step of the conversation: a message in `fragments` frames, or a ping.
 struct step {
@@ -16,11 +16,19 @@ struct step {
     size_t fragments;
 };
 
-static const struct step steps[] = {
+static const struct step plain[] = {
     {TEXT, 5, 1},     {TEXT, 5000, 1},   {BINARY, 256, 1},   {BINARY, 65536, 1}, {TEXT, 130, 3},
     {BINARY, 300, 4}, {BINARY, 65536, 3}, {PING, 14, 1},     {TEXT, 125, 1},     {TEXT, 126, 1},
 };
-enum { STEPS = sizeof steps / sizeof *steps };
+// Where compression was agreed, libwebsockets 4.1 hands a short frame that came uncompressed, as
+// every server may send it, to its callback twice: so no text too short to be compressed, and no ping.
+static const struct step deflated[] = {
+    {TEXT, 5000, 1},  {BINARY, 256, 1},   {BINARY, 65536, 1}, {TEXT, 3000, 3}, {BINARY, 300, 4},
+    {TEXT, 65536, 1}, {BINARY, 65536, 3}, {TEXT, 700, 1},     {TEXT, 1000, 1}, {TEXT, 4096, 4},
+};
+enum { STEPS = sizeof plain / sizeof *plain, ROUNDS = 3 };
+_Static_assert(STEPS == sizeof deflated / sizeof *deflated, "conversations of one length");
+static const struct step *steps = plain;
 
 static unsigned char wanted[SIZE_MAX_BYTES], got[SIZE_MAX_BYTES];
 static unsigned char frame[LWS_PRE + SIZE_MAX_BYTES];
@@ -131,7 +139,10 @@ int main(int count, char **arguments) {
     settings.port = CONTEXT_PORT_NO_LISTEN;
     settings.protocols = protocols;
     settings.options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
-    if (strcmp(arguments[6], "deflate") == 0) settings.extensions = extensions;
+    if (strcmp(arguments[6], "deflate") == 0) {
+        settings.extensions = extensions;
+        steps = deflated;
+    }
     if (secure) settings.client_ssl_ca_filepath = arguments[5];
     struct lws_context *context = lws_create_context(&settings);
     if (!context) return fail("no context"), 1;
