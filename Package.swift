@@ -93,6 +93,14 @@ let fuzzers: [Target] =
             fuzzer("Configuration", ["FuzzBodies", "FuzzNodeBodies"]),
         ])
 
+// What `Benchmarks/micro` counts instructions, allocations and retains of.
+let isMeasuring = Context.environment["SKEIN_BENCHMARKS"] != nil
+let benchmarks: [Target] = [
+    .executableTarget(
+        name: "Micro", dependencies: ["Skein", "SkeinServices", "SkeinWire", "SkeinIO"],
+        path: "Benchmarks/Micro", swiftSettings: tests)
+]
+
 // The program around it. Third-party packages stay here.
 let program: [Target] = [
     .target(
@@ -166,4 +174,5 @@ let package = Package(
         + (isCore ? [] : [.executable(name: "skein", targets: ["SkeinCLI"])]),
     dependencies: isCore ? [] : packages,
     targets: core + (isCore ? [] : program) + (isFuzzing ? fuzzers : corpus)
+        + (isMeasuring ? benchmarks : [])
 )

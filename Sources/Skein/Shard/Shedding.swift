@@ -25,13 +25,13 @@ extension ShardCore {
         let held =
             state.bytesHeld + state.connections.count * Self.connectionBytes + state.arena.burstBytes
             + state.compression.contextBytes + Int(metrics.tlsSessions.count) * TLSDoor.sessionBytes
-        let shared = state.shared
-        let total = shared.memory.change(by: held - state.bytesTold)
+        // Asked for each time: a name for it would be counted, once a turn.
+        let total = state.shared.memory.change(by: held - state.bytesTold)
         state.bytesTold = held
         metrics.memoryBytes.set(UInt64(max(0, held)))
-        guard total >= shared.memory.bytesMax, state.now >= state.nextShed else { return }
+        guard total >= state.shared.memory.bytesMax, state.now >= state.nextShed else { return }
         let share = Double(max(0, held)) / Double(max(1, total))
-        shed(Int(Double(total - shared.memory.bytesFine) * share))
+        shed(Int(Double(total - state.shared.memory.bytesFine) * share))
     }
 
     /// A connection's record, its user's and its timer.

@@ -1,8 +1,9 @@
 """Becomes the given command after setting what only a process can set for itself: that it dies with
-the test run, how many descriptors it may have, that the kernel denies it io_uring. It runs on its
-own because code between fork and exec of a threaded process is not safe.
+the test run, how many descriptors it may have, that the kernel denies it io_uring, or all that a seccomp
+profile does not allow. It runs on its own because code between fork and exec of a threaded process is
+not safe.
 
-    launch.py PARENT_PID [--nofile N] [--deny-io-uring ERRNO] -- COMMAND…
+    launch.py PARENT_PID [--nofile N] [--deny-io-uring ERRNO] [--seccomp PROFILE] -- COMMAND…
 """
 
 import ctypes
@@ -11,6 +12,8 @@ import resource
 import signal
 import struct
 import sys
+
+import seccomp
 
 PR_SET_PDEATHSIG = 1
 PR_SET_SECCOMP = 22
@@ -60,6 +63,8 @@ def main():
             resource.setrlimit(resource.RLIMIT_NOFILE, (int(value), int(value)))
         elif name == "--deny-io-uring":
             deny_io_uring(int(value))
+        elif name == "--seccomp":
+            seccomp.load(value)
         else:
             sys.exit(f"unknown option {name}")
     os.execvpe(command[0], command, os.environ)

@@ -50,11 +50,12 @@ def loopback(arguments) -> list[str]:
     return [word for flag in flags for word in (flag, "127.0.0.1:0")]
 
 
-def launch(command, *, nofile=None, deny_io_uring=None, **how) -> subprocess.Popen:
+def launch(command, *, nofile=None, deny_io_uring=None, seccomp=None, **how) -> subprocess.Popen:
     """Starts `command` so that it dies with this test run, whatever happens to that."""
     options = [str(os.getpid())]
     options += ["--nofile", str(nofile)] if nofile else []
     options += ["--deny-io-uring", str(deny_io_uring)] if deny_io_uring else []
+    options += ["--seccomp", str(seccomp)] if seccomp else []
     return subprocess.Popen([sys.executable, LAUNCHER, *options, "--", *command], **how)
 
 
