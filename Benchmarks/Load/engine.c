@@ -17,6 +17,7 @@
 
 #include "clock.h"
 #include "frame.h"
+#include "nats.h"
 
 #define receiveBytes (256u * 1024)
 #define eventCountMax 1024
@@ -82,6 +83,8 @@ static void release(Engine *engine, Connection *connection) {
     if (connection->fd >= 0) close(connection->fd);
     free(connection->partial);
     free(connection->out);
+    free(connection->stream);
+    if (connection->tls) tlsFree(connection->tls);
     // isDirty stays: the dirty list may still name this connection, and skips what is closed.
     bool isDirty = connection->isDirty;
     uint16_t closeCode = connection->closeCode;
@@ -149,7 +152,13 @@ static void sendFrame(Engine *engine, Connection *connection, uint8_t opcode,
 }
 
 void engineSend(Engine *engine, Connection *connection, const uint8_t *payload, size_t length) {
-    sendFrame(engine, connection, opcodeText, payload, length);
+    if (engine->options->natsPublish) natsPublish(engine, connection, payload, length);
+    else sendFrame(engine, connection, opcodeText, payload, length);
+}
+
+void engineSendBinary(Engine *engine, Connection *connection, const uint8_t *payload,
+                      size_t length) {
+    sendFrame(engine, connection, opcodeBinary, payload, length);
 }
 
 void engineSendClose(Engine *engine, Connection *connection, uint16_t code) {
@@ -162,9 +171,11 @@ void engineSendClose(Engine *engine, Connection *connection, uint16_t code) {
 
 static void flush(Engine *engine, Connection *connection) {
     while (connection->outStart < connection->outEnd) {
-        ssize_t count = send(connection->fd, connection->out + connection->outStart,
-                             connection->outEnd - connection->outStart,
-                             MSG_NOSIGNAL | MSG_DONTWAIT);
+        const uint8_t *bytes = connection->out + connection->outStart;
+        size_t length = connection->outEnd - connection->outStart;
+        ssize_t count = connection->tls ? tlsSend(connection->tls, bytes, length)
+                                        : send(connection->fd, bytes, length,
+                                               MSG_NOSIGNAL | MSG_DONTWAIT);
         engine->sendCount++;
         if (count < 0) {
             if (errno == EINTR) continue;
@@ -214,12 +225,7 @@ static void bindSource(Engine *engine, int fd, uint32_t index) {
 
 static size_t writePath(Engine *engine, const Target *target, const Connection *connection,
                         char *path, size_t capacity) {
-    const char *mark = strstr(target->path, "{index}");
-    size_t count;
-    if (mark)
-        count = (size_t)snprintf(path, capacity, "%.*s%u%s", (int)(mark - target->path),
-                                 target->path, connection->identity, mark + 7);
-    else count = (size_t)snprintf(path, capacity, "%s", target->path);
+    size_t count = targetExpand(target->path, connection->identity, path, capacity);
     if (engine->querySuffix) {
         char suffix[pathSuffixBytesMax] = "";
         engine->querySuffix(engine->context, connection->index, suffix);
@@ -279,6 +285,10 @@ void engineConnect(Engine *engine, uint32_t index) {
         finish(engine, connection, -errno, "", 0);
         return;
     }
+    if (target->isTLS && !(connection->tls = tlsConnect(connection->fd))) {
+        finish(engine, connection, -errno, "", 0);
+        return;
+    }
     writeRequest(engine, connection, target);
     connection->state = stateUpgrading;
     watch(engine, connection, EPOLL_CTL_ADD, EPOLLIN);
@@ -296,7 +306,7 @@ static bool isReady(const Engine *engine, const uint8_t *bytes, uint32_t length)
     return memmem(bytes, length, wanted, (size_t)count) != NULL;
 }
 
-static void becomeOpen(Engine *engine, Connection *connection) {
+void engineReady(Engine *engine, Connection *connection) {
     connection->state = stateOpen;
     engine->pendingCount--;
     engine->openCount++;
@@ -328,6 +338,10 @@ static void handleFrame(Engine *engine, Connection *connection, const FrameHead 
                         const uint8_t *payload) {
     uint32_t length = (uint32_t)head->payloadBytes;
     if (head->isForbidden) engine->protocolErrorCount++;
+    if (engine->options->natsSubscribe && head->opcode <= opcodeBinary) {
+        natsReceive(engine, connection, payload, length);
+        return;
+    }
     switch (head->opcode) {
     case opcodeText:
     case opcodeBinary:
@@ -336,7 +350,7 @@ static void handleFrame(Engine *engine, Connection *connection, const FrameHead 
             engine->handlers.message(engine->context, connection, payload, length);
         else if (isReady(engine, payload, length)) {
             // The first frame is the mode's too: it holds what a resume needs.
-            becomeOpen(engine, connection);
+            engineReady(engine, connection);
             if (connection->state == stateOpen)
                 engine->handlers.message(engine->context, connection, payload, length);
         }
@@ -368,9 +382,15 @@ static size_t handleResponse(Engine *engine, Connection *connection, const uint8
         finish(engine, connection, 1, "", 0);
         return 0;
     }
-    if (engine->options->await && connection->index != engine->overrideIndex)
+    bool isPublisher = connection->index == engine->overrideIndex;
+    if (engine->options->natsSubscribe) {
         connection->state = stateAwaiting;
-    else becomeOpen(engine, connection);
+        natsGreet(engine, connection);
+    } else if (engine->options->await && !isPublisher) {
+        connection->state = stateAwaiting;
+    } else {
+        engineReady(engine, connection);
+    }
     return head;
 }
 
@@ -408,7 +428,9 @@ static void keepPartial(Engine *engine, Connection *connection, const uint8_t *b
 static void receiveReady(Engine *engine, Connection *connection) {
     size_t before = connection->partialBytes;
     if (before) memcpy(engine->receive, connection->partial, before);
-    ssize_t count = recv(connection->fd, engine->receive + before, receiveBytes - before, 0);
+    uint8_t *room = engine->receive + before;
+    ssize_t count = connection->tls ? tlsReceive(connection->tls, room, receiveBytes - before)
+                                    : recv(connection->fd, room, receiveBytes - before, 0);
     engine->receiveCount++;
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
     engine->now = nowNanoseconds();
@@ -446,7 +468,8 @@ void engineTurn(Engine *engine, int64_t until) {
         if (connection->fd < 0) continue;
         if (events[index].events & EPOLLOUT) flush(engine, connection);
         if (connection->fd >= 0 && events[index].events & (EPOLLIN | EPOLLERR | EPOLLHUP))
-            receiveReady(engine, connection);
+            do receiveReady(engine, connection);
+            while (connection->tls && tlsHasMore(connection->tls));
     }
     engineFlush(engine);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "options.h"
+#include "tls.h"
 #include "token.h"
 
 typedef enum {
@@ -36,6 +37,10 @@ typedef struct Connection {
     uint32_t partialBytes, partialCapacity;
     uint8_t *out;
     uint32_t outStart, outEnd, outCapacity;
+
+    TLS *tls;          // NULL: a plain socket
+    uint8_t *stream;   // NATS: the start of a message whose rest is in a later frame
+    uint32_t streamBytes, streamCapacity;
 } Connection;
 
 typedef struct Engine Engine;
@@ -87,8 +92,11 @@ struct Engine {
 void engineStart(Engine *engine, const Options *options, uint32_t connectionCapacity,
                  Handlers handlers, void *context);
 void engineConnect(Engine *engine, uint32_t index);
-/// Queues one text frame; it leaves at the end of the turn.
+/// Queues one message: a text frame, or a PUB where NATS is spoken. It leaves at the end of the turn.
 void engineSend(Engine *engine, Connection *connection, const uint8_t *payload, size_t length);
+void engineSendBinary(Engine *engine, Connection *connection, const uint8_t *payload, size_t length);
+/// What the connection waited for after the handshake has come.
+void engineReady(Engine *engine, Connection *connection);
 void engineSendClose(Engine *engine, Connection *connection, uint16_t code);
 /// Closes with a reset, so that no TIME_WAIT holds the port. No callback follows.
 void engineAbort(Engine *engine, Connection *connection);

@@ -6,16 +6,18 @@
 #include <string.h>
 
 static const char usage[] =
-    "load MODE --url ws://HOST:PORT/PATH [options]      MODE: echo fanout pair hold connect\n"
+    "load MODE --url ws[s]://HOST:PORT/PATH [options]      MODE: echo fanout pair hold connect\n"
     "\n"
     "connections\n"
     "  --url URL               repeat it to spread connections over several servers;\n"
-    "                          {index} in the path stands for the connection's number\n"
+    "                          {index} in the path stands for the connection's number,\n"
+    "                          {partner} for the number of the one it sends to (index ^ 1)\n"
     "  --conns N               connections (subscribers in fanout)                        [64]\n"
     "  --connect-rate R        connects per second; 0: as fast as they complete            [0]\n"
     "  --connect-concurrency N handshakes under way at once                              [128]\n"
     "  --sources N             connect from N loopback addresses (27,000 sockets each)     [1]\n"
     "  --await TYPE            a connection is ready after a first frame of this type\n"
+    "  --nats-subscribe S, --nats-publish S   speak NATS on these subjects; {index}, {partner}\n"
     "users\n"
     "  --tokens FILE           a line per user: user token\n"
     "  --secret S              mint HS256 tokens with it\n"
@@ -63,8 +65,11 @@ static void fail(const char *what, const char *value) {
 static Target parseTarget(const char *url) {
     Target target = {.port = 80};
     const char *rest = url;
-    if (strncmp(rest, "ws://", 5) == 0) rest += 5;
-    else if (strstr(rest, "://")) fail("only ws:// is spoken", url);
+    target.isTLS = strncmp(rest, "wss://", 6) == 0;
+    if (target.isTLS) target.port = 443;
+    if (target.isTLS) rest += 6;
+    else if (strncmp(rest, "ws://", 5) == 0) rest += 5;
+    else if (strstr(rest, "://")) fail("only ws:// and wss:// are spoken", url);
     size_t hostBytes = strcspn(rest, ":/");
     if (hostBytes == 0 || hostBytes >= sizeof target.host) fail("no host in the URL", url);
     memcpy(target.host, rest, hostBytes);
@@ -73,6 +78,16 @@ static Target parseTarget(const char *url) {
     snprintf(target.path, sizeof target.path, "%s", *rest ? rest : "/");
     if (strcmp(target.host, "localhost") == 0) strcpy(target.host, "127.0.0.1");
     return target;
+}
+
+size_t targetExpand(const char *template, uint32_t index, char *text, size_t capacity) {
+    const char *mark = strchr(template, '{');
+    bool isPartner = mark && strncmp(mark, "{partner}", 9) == 0;
+    bool isIndex = mark && strncmp(mark, "{index}", 7) == 0;
+    if (!isPartner && !isIndex) return (size_t)snprintf(text, capacity, "%s", template);
+    size_t count = (size_t)snprintf(text, capacity, "%.*s%u", (int)(mark - template), template,
+                                    isPartner ? index ^ 1 : index);
+    return count + targetExpand(mark + (isPartner ? 9 : 7), index, text + count, capacity - count);
 }
 
 static void parseRedis(Options *options, const char *address) {
@@ -102,7 +117,7 @@ enum {
     optionMessage, optionPayload, optionDepth, optionRate, optionSeconds, optionWarmup,
     optionMessages, optionIdle, optionGrace, optionTimeout, optionSpin, optionRedis, optionChannel,
     optionPublishURL, optionCloseFrame, optionExpectClose, optionResume, optionCore, optionPid,
-    optionSoftirq, optionLabel, optionJSON, optionHelp,
+    optionNATSSubscribe, optionNATSPublish, optionSoftirq, optionLabel, optionJSON, optionHelp,
 };
 
 static const struct option table[] = {
@@ -112,6 +127,8 @@ static const struct option table[] = {
     {"connect-concurrency", required_argument, 0, optionConnectConcurrency},
     {"sources", required_argument, 0, optionSources},
     {"await", required_argument, 0, optionAwait},
+    {"nats-subscribe", required_argument, 0, optionNATSSubscribe},
+    {"nats-publish", required_argument, 0, optionNATSPublish},
     {"tokens", required_argument, 0, optionTokens},
     {"secret", required_argument, 0, optionSecret},
     {"token-ttl", required_argument, 0, optionTokenTTL},
@@ -156,6 +173,8 @@ static void apply(Options *options, int option, char *value) {
         break;
     case optionSources: options->sourceCount = (uint32_t)strtoul(value, NULL, 10); break;
     case optionAwait: options->await = value; break;
+    case optionNATSSubscribe: options->natsSubscribe = value; break;
+    case optionNATSPublish: options->natsPublish = value; break;
     case optionTokens: options->tokensFile = value; break;
     case optionSecret: options->secret = value; break;
     case optionTokenTTL: options->tokenTTLSeconds = (uint32_t)strtoul(value, NULL, 10); break;
@@ -193,6 +212,8 @@ static void apply(Options *options, int option, char *value) {
 
 static void check(Options *options) {
     if (options->targetCount == 0) fail("--url is missing", NULL);
+    if (!options->natsSubscribe != !options->natsPublish)
+        fail("--nats-subscribe and --nats-publish go together", NULL);
     if (options->connectionCount == 0) fail("--conns must be at least 1", NULL);
     if (options->depth == 0 || options->depth > 4096) fail("--depth is 1 to 4096", NULL);
     if (options->payloadBytes > 60000) fail("--payload is at most 60000", NULL);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define targetCountMax 8
@@ -10,7 +11,8 @@
 typedef struct {
     char host[64];
     uint16_t port;
-    char path[512];  // `{index}` stands for the connection's number
+    char path[512];  // `{index}` stands for the connection's number, `{partner}` for its partner's
+    bool isTLS;
 } Target;
 
 typedef enum { authNone, authQuery, authHeader, authSubprotocol } AuthKind;
@@ -32,6 +34,9 @@ typedef struct {
     const char *secret;
     const char *userPrefix;
     uint32_t tokenTTLSeconds;
+
+    // Subjects, with {index} and {partner}. Where they are set, the server speaks NATS.
+    const char *natsSubscribe, *natsPublish;
 
     const char *message;  // a preset or a template
     uint32_t payloadBytes;
@@ -59,3 +64,5 @@ typedef struct {
 } Options;
 
 Options optionsParse(int argumentCount, char **arguments);
+/// Fills in {index} and {partner}; returns the length.
+size_t targetExpand(const char *template, uint32_t index, char *text, size_t capacity);

@@ -1,0 +1,209 @@
+"""The results as text: table.md, and the README's part about performance between its two markers."""
+import os
+import shutil
+
+import charts
+from formats import number
+from goals import PUBLISHED, REFERENCE, REFERENCE_MACHINE
+from servers import ROOT
+from summary import FLOOR, PEER, margin
+
+BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
+KEPT = os.path.join("Benchmarks", "Compare", "results")
+# Rows whose latencies are milliseconds.
+IN_MILLISECONDS = ("fanout30",)
+
+
+def latency(row, value):
+    return f"{value / 1000:.1f}" if row in IN_MILLISECONDS else f"{value:.0f}"
+
+
+def metric_text(row, metric, value):
+    if metric in ("p50", "p99"):
+        return latency(row, value) + (" ms" if row in IN_MILLISECONDS else " µs")
+    if metric == "bytes":
+        return f"{value:,.0f} bytes"
+    if metric == "rate":
+        return f"{number(value)}/s"
+    if metric in ("scaling", "growth"):
+        return f"{value:.2f}×"
+    return f"{value:.2f} µs"
+
+
+def cell(summary, row, server):
+    name = row.name
+    mark = "\\*" if summary.is_saturated(name, server) else ""
+    noisy = " (noisy)" if summary.is_noisy(name, server) else ""
+    if row.what == "memory":
+        value = summary.value(name, server, "bytes")
+        return f"{value:,.0f}" if value is not None else summary.why_empty(name, server)
+    cpu = summary.value(name, server, "cpu")
+    if cpu is None:
+        return summary.why_empty(name, server)
+    if row.what == "latency":
+        p50, p99 = (latency(name, summary.value(name, server, key)) for key in ("p50", "p99"))
+        return f"{p50}/{p99} · {number(cpu)}{noisy}"
+    return f"{number(summary.value(name, server, 'rate'))}{mark} · {number(cpu)}{noisy}"
+
+
+def row_title(row):
+    unit = {"rate": "per s · CPU", "memory": "", "latency": "p50/p99 µs · CPU"}[row.what]
+    if row.name in IN_MILLISECONDS:
+        unit = unit.replace("µs", "ms")
+    return f"{row.title}: {unit}" if unit else row.title
+
+
+def matrix(summary, backplane):
+    columns = [server for server in summary.servers if server.backplane == backplane]
+    rows = [row for row in summary.rows
+            if any(cell(summary, row, server.name) for server in columns)]
+    if not rows:
+        return ""
+    lines = ["| | " + " | ".join(server.name for server in columns) + " |",
+             "| --- |" + " --- |" * len(columns)]
+    for row in rows:
+        cells = [cell(summary, row, server.name) or "–" for server in columns]
+        lines.append(f"| {row_title(row)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def ratios(summary):
+    """CPU (or bytes) of Skein over that of the C server and of the Go hub, within the same rounds."""
+    columns = [server for server in summary.servers if server.family == "skein"]
+    if not columns:
+        return ""
+    lines = ["| CPU (or bytes), as a ratio | " +
+             " | ".join(f"{server.name} to C epoll · to Go hub" for server in columns) + " |",
+             "| --- |" + " --- |" * len(columns)]
+    for row in summary.rows:
+        metric = "bytes" if row.what == "memory" else "cpu"
+        cells = []
+        for server in columns:
+            peer = PEER + " + Redis" if server.backplane == "redis" else PEER
+            pair = [summary.ratio(row.name, server.name, metric, other) for other in (FLOOR, peer)]
+            cells.append(" · ".join(f"{ratio:.2f}×" if ratio else "–" for ratio in pair)
+                         if any(pair) else "–")
+        if any(text != "–" for text in cells):
+            lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def verdict(goal, wanted, value):
+    share = margin(goal, wanted, value)
+    if share < 0:
+        return f"missed by {-share:.0%}".replace("%", " %")
+    return f"met by {share:.0%}".replace("%", " %")
+
+
+def goals(summary):
+    lines = ["| goal | wanted (then) | io_uring | epoll | wanted, scaled to this machine |",
+             "| --- | --- | --- | --- | --- |"]
+    for goal, scaled, values in summary.verdicts():
+        def show(value, goal=goal):
+            return metric_text(goal.row, goal.metric, value)
+        unit = {"cpu": ", CPU", "rate": ", rate"}.get(goal.metric, f", {goal.metric}")
+        if goal.metric in ("bytes", "scaling", "growth"):
+            unit = ""
+        sign = "≥" if goal.is_more_better else "≤"
+        cells = []
+        for loop in ("uring", "epoll"):
+            value = values.get(loop)
+            if value is None:
+                server = f"Skein{'+Redis' if goal.backplane == 'redis' else ''} io_uring"
+                cells.append(summary.why_empty(goal.row, server) or "not measured")
+            else:
+                cells.append(f"{show(value)}: {verdict(goal, goal.goal, value)}")
+        judged = [f"{name} {verdict(goal, scaled, values[loop])}" for loop, name in
+                  (("uring", "io_uring"), ("epoll", "epoll")) if scaled and values.get(loop)]
+        scaled_text = f"{sign} {show(scaled)}: {', '.join(judged)}" if judged else "–"
+        lines.append(f"| {goal.title}{unit} | {sign} {show(goal.goal)} ({show(goal.then)}) | "
+                     f"{cells[0]} | {cells[1]} | {scaled_text} |")
+    return "\n".join(lines)
+
+
+def reference():
+    lines = ["| | uWebSockets | C epoll |", "| --- | --- | --- |"]
+    for row, by_server in REFERENCE.items():
+        cells = [", ".join(f"{key} {metric_text(row, key, value)}" for key, value in
+                           by_server.get(server, {}).items()) or "–"
+                 for server in ("uWebSockets", "C epoll")]
+        lines.append(f"| {row} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def conditions(summary):
+    data, noise = summary.data, summary.noise()
+    host = data["machine"]
+    spreads = sorted(noise["spreads"].items(), key=lambda item: -item[1])
+    spread = ("; between rounds the C server on epoll moved by "
+              f"{spreads[len(spreads) // 2][1]:.0%} of its median in the median row and by "
+              f"{spreads[0][1]:.0%} in {spreads[0][0]}" if spreads else "").replace("%", " %")
+    absent = "; ".join(f"{name}: {why}" for name, why in data["absent"].items())
+    tools = {name: text for name, text in data["versions"].items() if name != "packages"}
+    packages = data["versions"].get("packages", {})
+    shown = ("golang-github-gorilla-websocket-dev", "node-ws", "libnginx-mod-nchan", "redis-server")
+    versions = ", ".join([*tools.values(), *(f"{name} {packages[name]}" for name in shown
+                                             if name in packages)])
+    return (
+        f"Measured on {host['cores']} cores of {host['cpu']} (a VM), kernel {host['kernel']}, "
+        f"{host['system']}, commit {data['commit']}: {summary.round_count()} rounds of "
+        f"{data['seconds']:g} s a cell, all servers in turns, medians. The server is alone on core 0 "
+        "(its Redis with it), the C client of `Benchmarks/Load` on core 1; 128-byte payloads; Skein "
+        "with envelopes, users, limits and metrics on, message rates off, history off where not named. "
+        "CPU is user and system time of server, Redis and `ksoftirqd/0` in µs per delivery (per "
+        "connect); \\*: the client was saturated, so the rate is the client's, and the CPU is what "
+        "to compare. The C servers know no users, no JSON and no limits; neither do SwiftNIO's, nchan's "
+        "and NATS's rows here; tokens are verified by Skein and by the Go and node hubs. A fan-out "
+        "without Redis is published on a WebSocket.\n\n"
+        f"Noise: {noise['cells']} cells; others and the hypervisor took {noise['median']:.1%} of a core "
+        f"in the median and {noise['worst']:.1%} at worst (stolen: {noise['stolen']:.1%}); "
+        f"{noise['repeated']} cells were measured again because of it, {noise['noisy']} stayed noisy and "
+        f"are marked{spread}.".replace("%", " %").replace("  %", " %") +
+        (f"\n\nLeft out: {absent}." if absent else "") + f"\n\nVersions: {versions}.")
+
+
+def body(summary):
+    parts = [conditions(summary), matrix(summary, "memory")]
+    redis = matrix(summary, "redis")
+    if redis:
+        parts += ["Through Redis, its CPU included:", redis]
+    parts += ["Skein's goals. They were set on " + REFERENCE_MACHINE + "; the last column moves them by "
+              "what the C server on epoll needs here for the same work. Two shards against one is twice "
+              "the CPU per message of one over that of two, both together: the machine has no third "
+              "core for the client.", goals(summary)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def text(summary):
+    failures = "".join(f"\n\nFAILED: {row} on {server}" for row, server in summary.failures())
+    return body(summary) + failures
+
+
+def write(summary, directory):
+    with open(os.path.join(directory, "table.md"), "w") as file:
+        file.write("# Skein beside others\n\nWritten by `Benchmarks/Compare/run`.\n\n" + text(summary) +
+                   "\n\n## Ratios\n\n" + ratios(summary) +
+                   f"\n\n## Not measured here\n\nuWebSockets is not in Debian. Measured earlier on "
+                   f"{REFERENCE_MACHINE}, beside the C server on epoll:\n\n" + reference() +
+                   f"\n\nPublished by others: {PUBLISHED}.\n")
+
+
+def keep(summary, directory):
+    """Puts the results into the repository and rewrites the README's part from them."""
+    kept = os.path.join(ROOT, KEPT)
+    os.makedirs(kept, exist_ok=True)
+    for name in ("results.json", "table.md", *charts.NAMES):
+        path = os.path.join(directory, name)
+        if os.path.abspath(path) != os.path.join(kept, name) and os.path.exists(path):
+            shutil.copyfile(path, os.path.join(kept, name))
+    pictures = "\n".join(f"![{title}]({KEPT}/{name})" for name, title in charts.NAMES.items())
+    part = (f"{BEGIN}\n{pictures}\n\n{body(summary)}\n\nRatios to the C server and the Go hub, and what "
+            f"was measured before of uWebSockets: [{KEPT}/table.md]({KEPT}/table.md).\n{END}")
+    path = os.path.join(ROOT, "README.md")
+    with open(path) as file:
+        readme = file.read()
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
+        raise SystemExit(f"compare: README.md needs one {BEGIN} and one {END}")
+    head, rest = readme.split(BEGIN)
+    with open(path, "w") as file:
+        file.write(head + part + rest.split(END)[1])
