@@ -1,0 +1,197 @@
+"""What happens to a machine and not to a protocol: a thread that does not run for two seconds, a log
+that nobody can write to, peers that reset their TLS connection in whatever state it is."""
+
+import ctypes
+import os
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.certificate import Certificate
+from harness.node import BINARY, Lines, environment, launch, loopback
+from harness.client import Client
+from harness.raw import TEXT, RawSocket, frame_bytes, upgrade_request
+from harness.tokens import SECRET, token
+from harness.wait import until
+
+PTRACE_ATTACH, PTRACE_DETACH, WALL = 16, 17, 0x40000000
+
+
+class Stalled:
+    """One thread of a process stands still: traced, and not told to go on."""
+
+    def __init__(self, process, name):
+        tasks = Path(f"/proc/{process.pid}/task")
+        found = [int(task.name) for task in tasks.iterdir()
+                 if (task / "comm").read_text().strip() == name]
+        assert len(found) == 1, f"{len(found)} threads are called {name}"
+        self.thread, self.libc = found[0], ctypes.CDLL(None, use_errno=True)
+
+    def trace(self, request):
+        result = self.libc.ptrace(request, self.thread, ctypes.c_void_p(0), ctypes.c_void_p(0))
+        return result == 0
+
+    def __enter__(self):
+        if not self.trace(PTRACE_ATTACH):
+            pytest.skip(f"cannot trace here: {os.strerror(ctypes.get_errno())}")
+        os.waitpid(self.thread, WALL)
+        return self
+
+    def __exit__(self, *_):
+        assert self.trace(PTRACE_DETACH)
+
+
+def test_a_shard_stands_still(start, io, name):
+    """The users of the other shard notice nothing; what was sent to those of this one waits."""
+    node = start("--shards", "2", io=io)
+    devices = {}
+    while len(devices) < 4:
+        user = name()
+        device = node.connect(user)
+        shard = node.connections(user)[0]["shard"]
+        keys = [(shard, 0), (shard, 1)]
+        key = next((key for key in keys if key not in devices), None)
+        if key:
+            devices[key] = device
+        else:
+            device.close()
+    with Stalled(node.process, "skein-shard-0"):
+        began = time.monotonic()
+        count = 0
+        while time.monotonic() - began < 2:
+            devices[1, 0].chat(devices[1, 1].user, count)
+            assert devices[1, 1].expect("chat_message")["data"]["message"] == count
+            devices[1, 0].expect("chat_message_sent")
+            count += 1
+            if count % 10 == 0:
+                devices[1, 0].chat(devices[0, 0].user, count)
+                devices[1, 0].expect("chat_message_sent")
+        assert count > 10
+        assert node.control("GET", "/health").status == 200
+    for number in range(10, count + 1, 10):
+        assert devices[0, 0].expect("chat_message")["data"]["message"] == number
+    devices[0, 1].chat(devices[0, 0].user, "awake")
+    assert devices[0, 0].expect("chat_message")["data"]["message"] == "awake"
+
+
+def test_the_log_is_full(io, name):
+    """Nobody can be told, and nobody is let down."""
+    with open("/dev/full", "w") as full:
+        process = launch(
+            [BINARY, "serve", *loopback(()), "--io", io],
+            env=environment({"JWT_SECRET": SECRET, "LOG_LEVEL": "trace", "WS_HANDSHAKE_RATE": "0"}),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=full, text=True)
+    try:
+        line = Lines(process.stdout).until(r"wss?://127\.0\.0\.1:\d+")
+        port = int(line.rsplit(":", 1)[1].split()[0].rstrip("/"))
+        user = name()
+        with Client(f"ws://127.0.0.1:{port}/ws", user=user, token=token(user)) as device:
+            device.expect("connected")
+            for _ in range(200):
+                with RawSocket(port) as wire:
+                    # Each is worth a line of the log.
+                    wire.send(b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03")
+            device.chat(user, "still here")
+            device.until("chat_message")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def test_resets_over_tls(start, io, name, tmp_path):
+    """In every state of a connection, many at a time; the node counts them out and serves the next."""
+    certificate = Certificate(tmp_path)
+    node = start(io=io, env=certificate.settings | {"WS_ECHO_PATH": "/echo"})
+    context = certificate.client_context()
+    user = name()
+    head = upgrade_request(node.port, "/echo", token=token(user))
+
+    def plain():
+        return socket.create_connection(("127.0.0.1", node.port), 20)
+
+    def wrapped():
+        return context.wrap_socket(plain(), server_hostname="localhost")
+
+    def opened():
+        sock = wrapped()
+        sock.sendall(head)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += sock.recv(4096)
+        assert received.startswith(b"HTTP/1.1 101"), received
+        return sock
+
+    def before_a_byte():
+        reset(plain())
+
+    def within_the_hello():
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with pytest.raises(ssl.SSLWantReadError):
+            session.do_handshake()
+        sock = plain()
+        sock.sendall(outgoing.read()[:100])
+        reset(sock)
+
+    def after_the_handshake():
+        reset(wrapped())
+
+    def within_the_head():
+        sock = wrapped()
+        sock.sendall(head[:60])
+        reset(sock)
+
+    def before_the_answer():
+        sock = wrapped()
+        sock.sendall(head)
+        reset(sock)
+
+    def when_open():
+        reset(opened())
+
+    def within_a_frame():
+        sock = opened()
+        sock.sendall(frame_bytes(TEXT, b"x" * 1000)[:500])
+        reset(sock)
+
+    def within_the_echo():
+        sock = opened()
+        for _ in range(20):
+            sock.sendall(frame_bytes(TEXT, b"x" * 60_000))
+        reset(sock)
+
+    def after_a_close():
+        sock = opened()
+        sock.sendall(frame_bytes(8, struct.pack(">H", 1000)))
+        reset(sock)
+
+    def after_close_notify():
+        sock = opened()
+        sock.setblocking(False)
+        with pytest.raises(OSError):
+            sock.unwrap()  # sends ours, and cannot wait for theirs
+        reset(sock)
+
+    states = [before_a_byte, within_the_hello, after_the_handshake, within_the_head, before_the_answer,
+              when_open, within_a_frame, within_the_echo, after_a_close, after_close_notify]
+    for _ in range(5):
+        for state in states:
+            state()
+    until(lambda: node.metrics().total("skein_connections") == 0, what="all of them counted out")
+    sock = opened()
+    sock.sendall(frame_bytes(TEXT, b"after all"))
+    assert sock.recv(64).endswith(b"after all")
+    sock.close()
