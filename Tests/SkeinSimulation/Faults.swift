@@ -116,7 +116,7 @@ struct Scenario {
         if chance.oneIn(3) { faults.socketBytes = chance.pick([256, 1_024, 4_096, 16_384]) }
         if chance.oneIn(6) {
             // Standard streams, a listener and a reserve for each shard, and the links to Redis fit.
-            let own = 3 + 2 * (shardCounts.max() ?? 1) + (usesRedis ? 3 : 0)
+            let own = 3 + 2 * (shardCounts.max() ?? 1) + (usesRedis ? 4 : 0)
             faults.descriptorsMax = own + chance.within(1...max(1, deviceCount / nodeCount))
         }
         faults.badFrame = odds(&chance, [40, 150])

@@ -75,8 +75,13 @@ private final class LogEar: @unchecked Sendable {
         } else if text.hasPrefix("events go through Redis") {
             world.reach(.throughRedisAgain)
         } else if text.hasPrefix("link to Redis lost"), event.fields.contains(where: { $0.1 == "silent" }) {
-            let isPresence = event.fields.contains { $0.1 == "presence" }
-            world.reach(isPresence ? .presenceSilent : .canarySilent)
+            if event.fields.contains(where: { $0.1 == "presence" }) {
+                world.reach(.presenceSilent)
+            } else if event.fields.contains(where: { $0.1 == "own" }) {
+                world.reach(.ownSilent)
+            } else {
+                world.reach(.canarySilent)
+            }
         }
     }
 }

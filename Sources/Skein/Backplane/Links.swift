@@ -76,9 +76,9 @@ extension RouterCore {
         tell(role, failure)
         state.resolver.refresh(isWrong: failure.cause == .role)
         closeLink(role)
-        if role != .presence { stopWaiting("a link is lost") }
+        if role.carriesEvents { stopWaiting("a link is lost") }
         switch role {
-        case .publish: break
+        case .publish, .own: break
         case .subscribe: hearNobody()
         case .presence:
             state.refusedWrites = nil

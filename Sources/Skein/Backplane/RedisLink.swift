@@ -52,6 +52,8 @@ struct Awaited: BitwiseCopyable {
         case authenticate, select, role, setName, publish, canary, session, poll
         /// The presence link's own canary: a write that changes nothing.
         case probe
+        /// The own link's: it has to say something once a second.
+        case pulse
         /// A write to presence, whose answer matters only when it is an error.
         case write
         /// One that is passed on, and all that there are.
@@ -75,10 +77,25 @@ enum LineReply {
 enum LinkState: Equatable { case idle, connecting, securing, greeting, ready }
 
 struct RedisLink: ~Copyable {
-    enum Role: UInt8, CaseIterable { case publish, subscribe, presence }
+    /// `own` is for Skein's own keys, whose answers may be long: they keep nothing else waiting.
+    enum Role: UInt8, CaseIterable {
+        case publish, subscribe, presence, own
+
+        /// Events and the canary travel on it.
+        var carriesEvents: Bool { self == .publish || self == .subscribe }
+
+        /// 1 is pub/sub's, 4 that of sessions and presence, 0 that of Skein's own keys. A channel is
+        /// the same in all of them.
+        var database: Int {
+            switch self {
+            case .publish, .own: 0
+            case .subscribe: 1
+            case .presence: 4
+            }
+        }
+    }
 
     let role: Role
-    let database: Int
     var state = LinkState.idle
     var fd: Int32 = -1
     /// Of this descriptor; answers to older ones are stale.
@@ -113,10 +130,7 @@ struct RedisLink: ~Copyable {
     /// Until when it has to stand, after such a refusal, before it counts as up.
     var provenAt: Instant?
 
-    init(role: Role, database: Int) {
-        self.role = role
-        self.database = database
-    }
+    init(role: Role) { self.role = role }
 
     deinit {
         if !session.isNone { session.free() }

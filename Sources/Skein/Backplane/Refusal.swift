@@ -91,6 +91,8 @@ enum RedisNeed: Equatable {
     case presence
     case session
     case revocations(prefix: String)
+    /// Skein's own keys.
+    case own
 
     /// The part of an ACL rule.
     var rule: String {
@@ -104,10 +106,11 @@ enum RedisNeed: Equatable {
         case .session: "+exists %R~session:*"
         case .revocations(let prefix):
             "+eval +zadd +zrange +zrevrangebyscore +zremrangebyscore +pexpireat ~\(prefix)revocations"
+        case .own: "+ping"
         }
     }
 
-    var databases: String { "1 (pub/sub) and 4 (presence and sessions)" }
+    var databases: String { "0 (Skein's own), 1 (pub/sub) and 4 (presence and sessions)" }
 }
 
 extension Bytes {

@@ -125,7 +125,7 @@ extension RouterCore {
         case .poll: pollAnswered(awaited, isPresent)
         case .probe: probeAnswered()
         case .revocation: revocationConfirmed()
-        case .authenticate, .select, .role, .canary, .write, .revocations: break
+        case .authenticate, .select, .role, .canary, .write, .pulse, .revocations: break
         }
     }
 
@@ -182,6 +182,7 @@ extension RouterCore {
         case .authenticate, .select, .role, .setName: .greeting
         case .publish, .canary: .publish(prefix: state.channelPrefix)
         case .probe, .write: .presence
+        case .pulse: .own
         case .session, .poll: .session
         case .revocation, .revocations: .revocations(prefix: state.channelPrefix)
         }

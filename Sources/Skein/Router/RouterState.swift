@@ -136,7 +136,7 @@ struct RouterState: ~Copyable {
     func home(of hash: UInt64) -> Int { shardCount == 1 ? 0 : Int(hash % UInt64(shardCount)) }
 }
 
-/// The three links, each in its place for the router's life.
+/// The four links, each in its place for the router's life.
 @safe
 struct Links: ~Copyable {
     private let base: UnsafeMutablePointer<RedisLink>
@@ -144,9 +144,7 @@ struct Links: ~Copyable {
     init() {
         unsafe base = .allocate(capacity: RedisLink.Role.allCases.count)
         for role in RedisLink.Role.allCases {
-            // Database 1 is pub/sub's, 4 that of sessions and presence.
-            let database = role == .presence ? 4 : 1
-            unsafe (base + Int(role.rawValue)).initialize(to: RedisLink(role: role, database: database))
+            unsafe (base + Int(role.rawValue)).initialize(to: RedisLink(role: role))
         }
     }
 

@@ -93,6 +93,7 @@ extension RouterCore {
         guard state.now >= state.canaryDue else { return }
         state.canaryDue = state.now.advanced(byMilliseconds: Self.canaryMilliseconds)
         askPresence()
+        askOwn()
         guard state.links[.publish].isReady, state.links[.subscribe].isReady else { return }
         if state.canaryAsked == nil { state.canaryAsked = state.now }
         state.links[.publish].command(Awaited(kind: .canary), room: 256) { writer in
@@ -123,6 +124,20 @@ extension RouterCore {
         }
     }
 
+    /// The own link has nothing to say for long stretches; a silent one is replaced like any other.
+    private func askOwn() {
+        guard state.links[.own].isReady else { return }
+        let silence = state.now.nanoseconds(since: state.links[.own].lastReply)
+        guard silence < state.limits.canaryTimeout.nanoseconds else {
+            failed(.own, .silent(seconds: Int(silence / 1_000_000_000)))
+            return
+        }
+        state.links[.own].command(Awaited(kind: .pulse), room: 32) { writer in
+            RESPCommand.writeArray(1, into: &writer)
+            writer.appendBulk("PING")
+        }
+    }
+
     /// What health, readiness and metrics say: it follows the canary, not the sockets.
     func evaluate() {
         proveLinks()
@@ -144,8 +159,10 @@ extension RouterCore {
         }
         if !isUp && state.wasUp { stopWaiting("its canary is not heard") }
         state.wasUp = isUp
-        // All three links: without the third nobody's session can be asked for.
-        let isWhole = isUp && state.links[.presence].isProven && state.refusedWrites == nil
+        // All four links: without the third nobody's session can be asked for, without the fourth
+        // nothing of Skein's own.
+        let isWhole = isUp && state.links[.presence].isProven && state.links[.own].isProven
+            && state.refusedWrites == nil
         guard isWhole != state.wasWhole else { return }
         state.wasWhole = isWhole
         if isWhole {
