@@ -73,16 +73,8 @@ extension RouterCore {
             subscribeEveryone()
         case .presence:
             resendRevocations()
-            announceEveryone()
-        case .own: break
-        }
-    }
-
-    /// Every device is said again, to a Redis that may have forgotten it.
-    func announceEveryone() {
-        for shard in 0..<state.shardCount {
-            let memory = unsafe state.outbox.append(to: shard, kind: ShardRecord.announce.rawValue)
-            if unsafe memory == nil { metrics.overload.add() }
+            restate()
+        case .own: beginLease()
         }
     }
 

@@ -82,7 +82,7 @@ extension RouterCore {
         case .subscribe: hearNobody()
         case .presence:
             state.refusedWrites = nil
-            releaseSessions()
+            releaseWaiters()
         }
         evaluate()
     }
@@ -147,11 +147,14 @@ extension RouterCore {
         state.links[role].reset()
     }
 
-    /// Handshakes that wait for a session cannot be answered now.
-    private func releaseSessions() {
+    /// Handshakes that wait for a session cannot be answered now. Those that wait for their place
+    /// among their user's connections have been counted here, and that has to do.
+    private func releaseWaiters() {
         for place in 0..<UInt32(state.waiters.highWater) where state.waiters.isLive(place) {
             if state.waiters[place].needsSession && !state.waiters[place].hasSession {
                 endWaiter(place, .unavailable)
+            } else if !state.waiters[place].hasPlace {
+                givePlace(place)
             }
         }
     }

@@ -58,6 +58,12 @@ struct Awaited: BitwiseCopyable {
         case write
         /// One that is passed on, and all that there are.
         case revocation, revocations
+        /// A device that comes, and whether its user may have one more.
+        case arrival
+        /// A step through what is left of the departed.
+        case sweep
+        /// This node's lease, all nodes' leases, and what a dead one left.
+        case beat, nodes, clear
     }
     var kind: Kind
     var argument: UInt32 = 0

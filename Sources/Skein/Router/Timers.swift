@@ -47,12 +47,14 @@ extension RouterCore {
         renewSlice()
         pollSlice()
         runDelayed()
+        keepLease()
         finishIfDone()
     }
 
     func flushLinks() {
         guard state.hasRedis else { return }
         fillPublishLink()
+        sendMarks()
         flushSubscribes()
         for role in RedisLink.Role.allCases where isGathered(role) {
             if !state.links[role].session.isNone, state.links[role].filling.count > 0 { seal(role) }
@@ -74,6 +76,7 @@ extension RouterCore {
         var next = min(state.canaryDue, state.renewDue)
         if state.shared.sessionRequired { next = min(next, state.pollDue) }
         if !state.isLocal && state.journal.count > 0 { next = min(next, state.stallDue) }
+        if let due = leaseDue { next = min(next, due) }
         if !state.quiet.isEmpty { next = min(next, state.quiet[0].due) }
         if !state.leaving.isEmpty { next = min(next, state.leaving[0].due) }
         for role in RedisLink.Role.allCases {
@@ -192,17 +195,25 @@ extension RouterCore {
     func finish() {
         state.finishBy = state.now.advanced(byMilliseconds: 2_000)
         for user in 0..<UInt32(state.users.highWater)
-        where state.users.isLive(user) && state.users[user].deviceCount == 0 { endPresence(user) }
+        where state.users.isLive(user) && state.users[user].deviceCount == 0 {
+            // Whoever left a moment ago has his quiet all the same: the keys' own time keeps it.
+            endPresence(user, after: Self.quietMilliseconds)
+        }
     }
 
     private func finishIfDone() {
         guard let finishBy = state.finishBy else { return }
-        let isEmpty = RedisLink.Role.allCases.allSatisfy { role in
-            !state.links[role].isReady
-                || (state.links[role].filling.count == 0 && !state.links[role].isSending
-                    && state.links[role].awaited.isEmpty)
-        }
+        // Then, and not sooner, nothing is written under this node's name any more.
+        if hasSettled(.presence) { retire() }
+        let isEmpty = RedisLink.Role.allCases.allSatisfy(hasSettled) && state.registry.isRetired
         let isSent = state.journal.nextSequence - 1 <= state.acknowledgedSequence
         if (isEmpty && isSent) || state.now >= finishBy { state.isFinished = true }
+    }
+
+    /// It has answered all that it was given, or is not there.
+    private func hasSettled(_ role: RedisLink.Role) -> Bool {
+        !state.links[role].isReady
+            || (state.links[role].filling.count == 0 && !state.links[role].isSending
+                && state.links[role].awaited.isEmpty)
     }
 }

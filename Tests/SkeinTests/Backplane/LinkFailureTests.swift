@@ -37,10 +37,10 @@ struct LinkFailureTests {
 
     @Test("a refusal says what to do, and where", arguments: Refusal.allCases)
     func advice(refusal: Refusal) {
-        let text = LinkFailure.refused(refusal, .presence, reply: "WORD and more").text("h:1")
+        let text = LinkFailure.refused(refusal, .presence(prefix: "ws:"), reply: "WORD and more").text("h:1")
         #expect(text.contains("h:1"))
         #expect(text.contains("WORD and more"))
-        #expect(refusal.advice(.presence).count > 10)
+        #expect(refusal.advice(.presence(prefix: "ws:")).count > 10)
     }
 
     static let needed: [(RedisNeed, String)] = [

@@ -1,0 +1,37 @@
+// What the router knows of all nodes, put where other threads read it: a new list every few seconds.
+
+internal import SkeinIO
+internal import Synchronization
+
+final class NodeBoard: Sendable {
+    private struct Content {
+        var others: [NodeInfo] = []
+        var controlAddress: String?
+    }
+
+    private let content = Mutex(Content())
+
+    /// The other nodes that live.
+    var others: [NodeInfo] {
+        get { content.withLock { $0.others } }
+        set { content.withLock { $0.others = newValue } }
+    }
+
+    /// This node's own, once it listens there.
+    var controlAddress: String? {
+        get { content.withLock { $0.controlAddress } }
+        set { content.withLock { $0.controlAddress = newValue } }
+    }
+}
+
+/// What a node carries at one moment, and what it has done so far.
+struct NodeLoad: Sendable, Equatable {
+    var connections = 0
+    var users = 0
+    /// Connections that were let in since the start.
+    var arrived: UInt64 = 0
+    /// Clients that were told to go elsewhere since the start.
+    var told: UInt64 = 0
+    /// Whether newcomers would be let in.
+    var takesMore = false
+}
