@@ -20,6 +20,8 @@ package enum Plant: String, CaseIterable, Sendable {
     case lostTail
     /// A connection is shut down before what is queued for it has gone out.
     case forgottenFlush
+    /// What a node has in Redis of devices that went while it was away stays there.
+    case forgottenSweep
     /// A buffer is written to while its send is in flight.
     case overwrittenSend
 }
@@ -144,6 +146,9 @@ struct Scenario {
             configuration.sessionRequired = chance.oneIn(5)
             if configuration.sessionRequired, faults.linkCuts > 0 { faults.sessionDeletions = 2 }
         }
+        // Not drawn, so that older seeds stay what they were. The short one ends while Redis stands still.
+        configuration.limits.nodeLease = .milliseconds(userCount % 2 == 0 ? 1_000 : 10_000)
+        configuration.limits.nodeGrace = .milliseconds(userCount % 2 == 0 ? 100 : 2_000)
         configuration.limits.handshakeRate = chance.oneIn(8) ? 5 : 0
         configuration.limits.handshakeBurst = 10
         configuration.limits.messageRate = chance.oneIn(8) ? 20 : 0

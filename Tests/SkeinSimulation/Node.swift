@@ -94,6 +94,8 @@ final class Node {
     private(set) var loops: [LoopRunner] = []
     private(set) var listeners: [Listener] = []
     var isLeaving = false
+    /// It was told to when nothing went wrong any more.
+    var leftCalmly = false
 
     init(_ world: World, number: Int) throws {
         self.number = number

@@ -14,6 +14,7 @@ package enum Path: Int, CaseIterable, Sendable {
     case linkCut, linkCutAfterPublish, redisStalled, redisRestarted, connectRefused, sessionDeleted
     case nodeHeardAgain, deliveredLocally, eventOverdue, canarySilent, presenceSilent, ownSilent
     case throughRedisAgain, queueFull, subscribedAgain
+    case refusedByAllNodes, clearedNode, sweptDevice, leaseLost
     // Leaving
     case drained, drainedInTraffic, toldToLeave, movedInTime, closedAtDeadline, flushedInDrain
     // What a client was told

@@ -26,6 +26,8 @@ public struct DrainProgress: Sendable, Codable, Equatable {
     /// Clients a second that they can take; `nil` where nobody says.
     public var perSecond: Int?
     public var pacedBy = DrainPacer.none
+    /// Waves that went before it was sure that all accepted for them had arrived.
+    public var fencesLate = 0
 
     public init(phase: DrainPhase, remaining: Int, told: Int, waves: Int) {
         self.phase = phase

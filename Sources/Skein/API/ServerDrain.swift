@@ -69,6 +69,7 @@ extension Server {
             progress.waves = max(progress.waves, Int(metrics.value.waves.count))
         }
         guard let drain else { return progress }
+        progress.fencesLate = shared.pace.fencesLate
         progress.peers = shared.pace.peers
         progress.perSecond = shared.pace.perSecond
         progress.pacedBy = shared.pace.pacedBy

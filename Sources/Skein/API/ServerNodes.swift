@@ -29,7 +29,8 @@ extension Server {
             let age = shared.host.clock.now().nanoseconds(since: Instant(nanoseconds: leasedAt)) / 1_000_000
             own.leaseMilliseconds = configuration.limits.nodeLease.milliseconds - age
         }
-        return [own] + shared.board.others.sorted { $0.startedAtMilliseconds < $1.startedAtMilliseconds }
+        let others = shared.board.others(at: shared.host.clock.now())
+        return [own] + others.sorted { $0.startedAtMilliseconds < $1.startedAtMilliseconds }
     }
 
     /// Where this node's operators reach it, for other nodes to show. - Parameter address: `host:port`.

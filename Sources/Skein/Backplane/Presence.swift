@@ -47,7 +47,9 @@ extension RouterCore {
         if live>=max then return 0 end end \
         redis.call('HSET',KEYS[1],ARGV[1],ARGV[2]) redis.call('EXPIRE',KEYS[1],ARGV[7]) \
         redis.call('SET',KEYS[2],'online','EX',ARGV[7]) redis.call('SET',KEYS[3],ARGV[6],'EX',ARGV[8]) \
-        redis.call('SADD',KEYS[4],ARGV[9]) redis.call('PEXPIRE',KEYS[4],ARGV[10]) return 1
+        redis.call('SADD',KEYS[4],ARGV[9]) redis.call('PEXPIRE',KEYS[4],ARGV[10]) \
+        if ARGV[11]=='1' then redis.call('SADD',KEYS[5],ARGV[1]) redis.call('PEXPIRE',KEYS[5],ARGV[10]) end \
+        return 1
         """
     }
 
@@ -79,15 +81,17 @@ extension RouterCore {
             Awaited(kind: .arrival, argument: $0, generation: state.waiters.generation(of: $0))
         }
         let room = Self.arriveScript.utf8CodeUnitCount + 4 * id.count + device.count
-            + 2 * state.registry.usersKey.count + 512
-        return presenceCommand(17, room: room, awaiting: awaited ?? Awaited(kind: .write)) { writer in
+            + 2 * state.registry.usersKey.count + 640
+        let isNoted = state.restatement.isUnderWay
+        return presenceCommand(19, room: room, awaiting: awaited ?? Awaited(kind: .write)) { writer in
             writer.appendBulk("EVAL")
             writer.appendBulk(Self.arriveScript)
-            writer.appendBulk("4")
+            writer.appendBulk("5")
             writer.appendBulk("presence:devices:", id)
             writer.appendBulk("presence:", id)
             writer.appendBulk("online:", id)
             RESPCommand.writeBulk(state.registry.usersKey.span, into: &writer)
+            RESPCommand.writeBulk(state.registry.saidKey.span, into: &writer)
             writer.append("$33\r\n")
             appendConnectionID(reference, to: &writer)
             writer.append("\r\n")
@@ -102,6 +106,7 @@ extension RouterCore {
             writer.appendBulk(decimal: Self.onlineSeconds)
             writer.appendBulk(id)
             writer.appendBulk(decimal: NodeRegistry.leftoverMilliseconds)
+            writer.appendBulk(isNoted ? "1" : "0")
         }
     }
 

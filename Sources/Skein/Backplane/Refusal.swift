@@ -103,8 +103,8 @@ enum RedisNeed: Equatable {
         case .subscribe(let prefix):
             "+subscribe +unsubscribe &user:* &chat:user:* &websocket:broadcast &chat:broadcast &\(prefix)*"
         case .presence(let prefix):
-            "+hset +hdel +hlen +hexists +hkeys +hgetall +exists +set +del +expire "
-                + "+pexpire +sadd +srem +spop +sunionstore +select +eval ~presence:* ~online:* ~\(prefix)node:*"
+            "+hset +hdel +hlen +hexists +hkeys +exists +set +del +expire "
+                + "+pexpire +sadd +srem +sismember +spop +sunionstore +select +eval ~presence:* ~online:* ~\(prefix)node:*"
         case .session: "+exists %R~session:*"
         case .revocations(let prefix):
             "+eval +zadd +zrange +zrevrangebyscore +zremrangebyscore +pexpireat ~\(prefix)revocations"

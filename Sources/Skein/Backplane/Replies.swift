@@ -148,6 +148,7 @@ extension RouterCore {
         }
         if awaited.kind == .session { sessionAnswered(awaited, nil) }
         if awaited.kind == .arrival { arrivalAnswered(awaited, nil) }
+        if awaited.kind == .sweep { swept(hasMore: false) }
         if awaited.kind == .revocation || awaited.kind == .revocations {
             revocationRefused(awaited.kind, text)
             guard refusal.leavesLink || refusal == .replica else { return }

@@ -6,15 +6,28 @@ internal import Synchronization
 final class NodeBoard: Sendable {
     private struct Content {
         var others: [NodeInfo] = []
+        var readAt = Instant(nanoseconds: 0)
         var controlAddress: String?
     }
 
     private let content = Mutex(Content())
 
-    /// The other nodes that live.
-    var others: [NodeInfo] {
-        get { content.withLock { $0.others } }
-        set { content.withLock { $0.others = newValue } }
+    func set(_ others: [NodeInfo], at now: Instant) {
+        content.withLock {
+            $0.others = others
+            $0.readAt = now
+        }
+    }
+
+    /// The other nodes that live: those whose leases have not ended since they were read.
+    func others(at now: Instant) -> [NodeInfo] {
+        let (others, readAt) = content.withLock { ($0.others, $0.readAt) }
+        let age = now.nanoseconds(since: readAt) / 1_000_000
+        return others.compactMap { node in
+            var node = node
+            node.leaseMilliseconds = node.leaseMilliseconds.map { $0 - age }
+            return (node.leaseMilliseconds ?? 0) < 0 ? nil : node
+        }
     }
 
     /// This node's own, once it listens there.

@@ -20,6 +20,8 @@ struct NodeRegistry {
     let usersKey: [UInt8]
     /// Those that are looked through for what is left of the departed.
     let oldUsersKey: [UInt8]
+    /// Devices that were said since.
+    let saidKey: [UInt8]
     let address: String
     let startedAtMilliseconds: Int64
 
@@ -47,6 +49,7 @@ struct NodeRegistry {
         leaseKey = leasePrefix + Array(id.utf8)
         usersKey = leaseKey + Array(":users".utf8)
         oldUsersKey = leaseKey + Array(":old".utf8)
+        saidKey = leaseKey + Array(":said".utf8)
         self.address = address
         self.startedAtMilliseconds = startedAtMilliseconds
     }

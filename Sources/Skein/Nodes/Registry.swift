@@ -60,7 +60,12 @@ extension RouterCore {
         state.registry.isDraining = isDraining
         state.registry.beatDue = state.now
         state.registry.readDue = state.now
-        if !isDraining { state.shared.pace.reset() }
+        if isDraining {
+            // By what was read last, until the others have been asked again.
+            setPace(state.shared.board.others(at: state.now))
+        } else {
+            state.shared.pace.reset()
+        }
     }
 
     // MARK: Own lease
@@ -178,9 +183,12 @@ extension RouterCore {
     }
 
     private func nodesHeard(_ others: [NodeInfo]) {
-        state.shared.board.others = others
+        state.shared.board.set(others, at: state.now)
         metrics.nodes.set(UInt64(others.count))
-        guard state.registry.isDraining else { return }
+        if state.registry.isDraining { setPace(others) }
+    }
+
+    private func setPace(_ others: [NodeInfo]) {
         let perSecond = DrainPacing.perSecond(others, leaving: state.registry.leavingPerSecond)
         state.shared.pace.set(perSecond, peers: others.count { !$0.draining })
     }

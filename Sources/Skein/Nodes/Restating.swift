@@ -1,7 +1,7 @@
 // After Redis was away, or has forgotten: every device is said again, and what is left under this node's
 // name of those that went meanwhile is taken back. First the set of its users is put aside, then the
-// shards say what is here, and at last whatever in the set is older than that goes. Nothing that is here
-// is missing in between.
+// shards say what is here, which Redis notes, and at last what those users have and nobody has said
+// goes. Nothing that is here is missing in between, and no clock decides what is old.
 
 internal import SkeinIO
 internal import SkeinWire
@@ -11,8 +11,8 @@ struct Restatement {
     var ticket: UInt64 = 0
     /// Shards that have not said everything yet.
     var missing = 0
-    /// Devices that were written before are not said again: RFC 3339, as in their fields.
-    var since: [UInt8] = []
+    /// What is said is noted, until the sweep is over.
+    var isUnderWay = false
     /// A command that must not be lost was, because too much waited.
     var isOwed = false
 }
@@ -21,6 +21,7 @@ extension RouterCore {
     private static var asideScript: StaticString {
         """
         --skein aside
+        redis.call('DEL',KEYS[3]) \
         if redis.call('EXISTS',KEYS[1])==1 then redis.call('SUNIONSTORE',KEYS[2],KEYS[1],KEYS[2]) \
         redis.call('DEL',KEYS[1]) redis.call('PEXPIRE',KEYS[2],ARGV[1]) end return 0
         """
@@ -29,15 +30,14 @@ extension RouterCore {
     private static var sweepScript: StaticString {
         """
         --skein sweep
-        local users=redis.call('SPOP',KEYS[1],ARGV[3]) \
+        local users=redis.call('SPOP',KEYS[1],ARGV[2]) \
         for _,user in ipairs(users) do local key='presence:devices:'..user \
-        local all=redis.call('HGETALL',key) for i=1,#all,2 do \
-        local at=string.match(all[i+1],'"timestamp":"([^"]+)"}$') \
-        if string.sub(all[i],1,17)==ARGV[1]..'-' and at and at<ARGV[2] then \
-        redis.call('HDEL',key,all[i]) end end \
-        if redis.call('HLEN',key)==0 then redis.call('SET','online:'..user,ARGV[4]) \
-        redis.call('PEXPIRE','presence:'..user,ARGV[5]) end end \
-        if #users==tonumber(ARGV[3]) then return 1 end redis.call('DEL',KEYS[1]) return 0
+        for _,field in ipairs(redis.call('HKEYS',key)) do \
+        if string.sub(field,1,17)==ARGV[1]..'-' and redis.call('SISMEMBER',KEYS[2],field)==0 then \
+        redis.call('HDEL',key,field) end end \
+        if redis.call('HLEN',key)==0 then redis.call('SET','online:'..user,ARGV[3]) \
+        redis.call('PEXPIRE','presence:'..user,ARGV[4]) end end \
+        if #users==tonumber(ARGV[2]) then return 1 end redis.call('DEL',KEYS[1],KEYS[2]) return 0
         """
     }
 
@@ -46,15 +46,15 @@ extension RouterCore {
         state.restatement.isOwed = false
         state.restatement.ticket += 1
         state.restatement.missing = state.shardCount
-        state.restatement.since = unsafe Array(state.timestamp.bytes.buffer)
         if !state.isCluster, state.links[.presence].isReady {
-            let keys = [state.registry.usersKey, state.registry.oldUsersKey]
-            let room = Self.asideScript.utf8CodeUnitCount + 2 * keys[1].count + 128
+            state.restatement.isUnderWay = true
+            let keys = [state.registry.usersKey, state.registry.oldUsersKey, state.registry.saidKey]
+            let room = Self.asideScript.utf8CodeUnitCount + 3 * keys[0].count + 128
             state.links[.presence].command(Awaited(kind: .write), room: room) { writer in
-                RESPCommand.writeArray(6, into: &writer)
+                RESPCommand.writeArray(7, into: &writer)
                 writer.appendBulk("EVAL")
                 writer.appendBulk(Self.asideScript)
-                writer.appendBulk("2")
+                writer.appendBulk("3")
                 for key in keys { RESPCommand.writeBulk(key.span, into: &writer) }
                 writer.appendBulk(decimal: NodeRegistry.leftoverMilliseconds)
             }
@@ -89,16 +89,15 @@ extension RouterCore {
 
     private func sweep() {
         guard !state.isCluster, state.links[.presence].isReady, state.finishBy == nil else { return }
-        let key = state.registry.oldUsersKey
-        let room = Self.sweepScript.utf8CodeUnitCount + key.count + 512
+        let keys = [state.registry.oldUsersKey, state.registry.saidKey]
+        let room = Self.sweepScript.utf8CodeUnitCount + 2 * keys[0].count + 512
         state.links[.presence].command(Awaited(kind: .sweep), room: room) { writer in
             RESPCommand.writeArray(9, into: &writer)
             writer.appendBulk("EVAL")
             writer.appendBulk(Self.sweepScript)
-            writer.appendBulk("1")
-            RESPCommand.writeBulk(key.span, into: &writer)
+            writer.appendBulk("2")
+            for key in keys { RESPCommand.writeBulk(key.span, into: &writer) }
             writer.appendBulk(text: state.registry.id)
-            RESPCommand.writeBulk(state.restatement.since.span, into: &writer)
             writer.appendBulk(decimal: Int64(NodeRegistry.usersPerStep))
             writer.appendBulk(decimal: state.wallMilliseconds / 1_000)
             writer.appendBulk(decimal: Int64(Self.quietMilliseconds))
@@ -108,6 +107,7 @@ extension RouterCore {
     /// - Parameter hasMore: whether another step is needed.
     func swept(hasMore: Bool) {
         // A new restatement has begun: it sweeps when its own shards have spoken.
-        if hasMore, state.restatement.missing == 0 { sweep() }
+        guard state.restatement.missing == 0 else { return }
+        if hasMore { sweep() } else { state.restatement.isUnderWay = false }
     }
 }

@@ -152,7 +152,7 @@ private let secret = "0123456789abcdef0123456789abcdef"
     }
 
     @Test(arguments: [
-        ("GET", "/nope", 404), ("GET", "/", 404), ("GET", "/nodes", 404), ("GET", "/rooms", 404),
+        ("GET", "/nope", 404), ("GET", "/", 404), ("GET", "/nodes", 200), ("GET", "/rooms", 404),
         ("POST", "/health", 405), ("PUT", "/drain", 405), ("HEAD", "/health", 200),
         ("GET", "/health/", 200),
     ])

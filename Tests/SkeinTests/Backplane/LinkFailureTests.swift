@@ -46,7 +46,8 @@ struct LinkFailureTests {
     static let needed: [(RedisNeed, String)] = [
         (.publish(prefix: "x:"), "+publish &user:* &x:*"),
         (.subscribe(prefix: "x:"), "&chat:user:*"), (.subscribe(prefix: "x:"), "&x:*"),
-        (.presence, "~presence:*"), (.session, "~session:*"), (.greeting, "+role"),
+        (.presence(prefix: "x:"), "~presence:*"), (.presence(prefix: "x:"), "~x:node:*"),
+        (.registry(prefix: "x:"), "~x:nodes"), (.session, "~session:*"), (.greeting, "+role"),
     ]
 
     @Test("what an ACL has to allow is named", arguments: needed)
