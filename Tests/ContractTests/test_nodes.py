@@ -82,6 +82,7 @@ def test_a_lease_comes_and_goes(make, own, keys, open_client, name):
     open_client(a, name())
     for node, shards in ((a, 1), (b, 2)):
         key = f"ws:node:{node_id(node)}"
+        until(lambda: json.loads(own("GET", key))["acceptPerSecond"], what="listeners that are open")
         assert 0 < own("PTTL", key) <= LEASE * 1_000
         lease = json.loads(own("GET", key))
         assert lease["nodeId"] == node_id(node)
@@ -220,6 +221,24 @@ def test_a_dead_node_with_many_users(make, keys, name, open_raw):
     assert len(keys("KEYS", "online:*")) == len(users)
     for raw in raws:
         raw.close()
+
+
+@pytest.mark.one_tenant
+@pytest.mark.slow
+def test_a_key_of_another_kind_keeps_nothing(make, keys, name):
+    """What somebody else wrote under one user's name does not keep the dead one's other devices."""
+    a, b = make(), make()
+    know_each_other(a, b)
+    users = [name() for _ in range(20)]
+    for user in users:
+        a.connect(user)
+    until(lambda: devices(keys, users[-1]), what="the devices")
+    keys("SET", f"presence:devices:{users[7]}", "something else")
+    kill(a)
+    until(lambda: b.metrics().total("skein_nodes_cleared_total") == 1, DEATH, what="the clearing")
+    assert b.metrics().total("skein_nodes_cleared_devices_total") == len(users) - 1
+    assert keys("KEYS", "presence:devices:*") == [f"presence:devices:{users[7]}"]
+    assert b.ready()[0] == 200
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ internal import SkeinWire
 
 extension RouterCore {
     /// Answers whether there is more (1), all is done (0), or it is none of ours (-1); and how many
-    /// devices and users went. A device is a field that begins with the node's ID.
+    /// devices and users went. A device is a field that begins with the node's ID; what is no hash is
+    /// somebody else's, and keeps nobody's devices.
     private static var script: StaticString {
         """
         --skein clear
@@ -25,9 +26,10 @@ extension RouterCore {
         redis.call('SUNIONSTORE',KEYS[4],KEYS[4],KEYS[5]) redis.call('DEL',KEYS[5]) end \
         local users=redis.call('SPOP',KEYS[4],ARGV[6]) \
         for _,user in ipairs(users) do local key='presence:devices:'..user \
-        for _,field in ipairs(redis.call('HKEYS',key)) do \
+        local fields=redis.pcall('HKEYS',key) if fields.err then fields={} end \
+        for _,field in ipairs(fields) do \
         if string.sub(field,1,17)==id..'-' then devices=devices+redis.call('HDEL',key,field) end end \
-        if redis.call('HLEN',key)==0 then gone=gone+1 redis.call('SET','online:'..user,seen) \
+        if redis.pcall('HLEN',key)==0 then gone=gone+1 redis.call('SET','online:'..user,seen) \
         if force then redis.call('PEXPIRE','presence:'..user,ARGV[7]) \
         else redis.call('DEL','presence:'..user) end end end \
         if #users==tonumber(ARGV[6]) then return {1,devices,gone} end \

@@ -30,6 +30,8 @@ struct NodeRegistry {
     /// Redis has had our lease before: where it has none, others may have taken us for dead.
     var wasLeased = false
     var isDraining = false
+    /// It has been seen to let clients in; before that it is asked more often whether it does.
+    var hasOpened = false
 
     // Rates, over the time between two beats.
     var lastLoad: (load: NodeLoad, at: Instant)?

@@ -33,6 +33,9 @@ extension RouterCore {
     /// In a cluster the keys are in several places, and a node keeps to itself.
     private var hasRegistry: Bool { state.hasRedis && !state.isCluster && state.links[.own].isReady }
 
+    /// Between two beats until the listeners are open.
+    private static var openingMilliseconds: Int { 100 }
+
     private var beatMilliseconds: Int { max(1, Int(state.limits.nodeLease.milliseconds) * 3 / 10) }
 
     func keepLease() {
@@ -75,7 +78,9 @@ extension RouterCore {
         state.registry.measure(load, at: state.now)
         metrics.arrivingPerSecond.set(UInt64(state.registry.arrivingPerSecond))
         metrics.leavingPerSecond.set(UInt64(state.registry.leavingPerSecond))
-        state.registry.beatDue = state.now.advanced(byMilliseconds: beatMilliseconds)
+        if load.takesMore { state.registry.hasOpened = true }
+        let wait = state.registry.hasOpened ? beatMilliseconds : min(beatMilliseconds, Self.openingMilliseconds)
+        state.registry.beatDue = state.now.advanced(byMilliseconds: wait)
         state.json.clear()
         NodeLease.write(ownLease(load), into: &state.json.writer)
         let lease = state.json.bytes

@@ -32,10 +32,11 @@ extension RouterCore {
         --skein sweep
         local users=redis.call('SPOP',KEYS[1],ARGV[2]) \
         for _,user in ipairs(users) do local key='presence:devices:'..user \
-        for _,field in ipairs(redis.call('HKEYS',key)) do \
+        local fields=redis.pcall('HKEYS',key) if fields.err then fields={} end \
+        for _,field in ipairs(fields) do \
         if string.sub(field,1,17)==ARGV[1]..'-' and redis.call('SISMEMBER',KEYS[2],field)==0 then \
         redis.call('HDEL',key,field) end end \
-        if redis.call('HLEN',key)==0 then redis.call('SET','online:'..user,ARGV[3]) \
+        if redis.pcall('HLEN',key)==0 then redis.call('SET','online:'..user,ARGV[3]) \
         redis.call('PEXPIRE','presence:'..user,ARGV[4]) end end \
         if #users==tonumber(ARGV[2]) then return 1 end redis.call('DEL',KEYS[1],KEYS[2]) return 0
         """
