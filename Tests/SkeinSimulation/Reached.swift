@@ -14,6 +14,9 @@ package enum Path: Int, CaseIterable, Sendable {
     case linkCut, linkCutAfterPublish, redisStalled, redisRestarted, connectRefused, sessionDeleted
     case nodeHeardAgain, deliveredLocally, eventOverdue, canarySilent, presenceSilent, ownSilent
     case throughRedisAgain, queueFull, subscribedAgain
+    // History
+    case recovered, replayed, notRecovered, historyBegunAnew, caughtUp, sentBack, scriptsForgotten
+    case scriptMissing, appendRepeated, heardAgainAfterOutage
     // Leaving
     case drained, drainedInTraffic, toldToLeave, movedInTime, closedAtDeadline, flushedInDrain
     // What a client was told

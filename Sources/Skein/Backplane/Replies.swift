@@ -89,6 +89,15 @@ extension RouterCore {
             revocationsHeard(reply)
             return
         }
+        if awaited.kind == .history, reply.value.kind == .array {
+            historyHeard(reply)
+            return
+        }
+        if reply.value.kind == .string, awaited.kind == .epoch || awaited.kind == .load {
+            let text = reply.value.text ?? ""
+            if awaited.kind == .epoch { epochHeard(text) } else { state.appendHash = Array(text.utf8) }
+            return
+        }
         switch reply.value.kind {
         case .integer:
             answered(role, awaited, .integer(reply.value.integer ?? 0))
@@ -101,7 +110,9 @@ extension RouterCore {
             }
         case .array where awaited.kind == .role:
             roleAnswered(role, isPrimary: reply.value.count > 0 && reply.value[0].text == "master")
-        case .string, .status, .array, .null:
+        case .null:
+            answered(role, awaited, .null)
+        case .string, .status, .array:
             answered(role, awaited, .other)
         }
     }
@@ -120,12 +131,18 @@ extension RouterCore {
         }
         switch awaited.kind {
         case .publish: acknowledged()
+        case .append:
+            metrics.historyEvents.add()
+            acknowledged()
+        case .epoch:
+            if case .null = reply { makeEpoch() }
+        case .history: historyUnreadable()
         case .setName: becameReady(role)
         case .session: sessionAnswered(awaited, isPresent)
         case .poll: pollAnswered(awaited, isPresent)
         case .probe: probeAnswered()
         case .revocation: revocationConfirmed()
-        case .authenticate, .select, .role, .canary, .write, .pulse, .revocations: break
+        case .authenticate, .select, .role, .load, .canary, .write, .pulse, .revocations: break
         }
     }
 
@@ -133,6 +150,11 @@ extension RouterCore {
         let refusal = Refusal(text)
         if isMinor(refusal, awaited, text) {
             if awaited.kind == .setName { becameReady(role) }
+            return
+        }
+        // A key of another type, say: one user's trouble, not the link's.
+        if awaited.kind == .history, refusal == .other {
+            historyUnreadable()
             return
         }
         if awaited.kind == .session { sessionAnswered(awaited, nil) }
@@ -183,6 +205,8 @@ extension RouterCore {
         case .publish, .canary: .publish(prefix: state.channelPrefix)
         case .probe, .write: .presence
         case .pulse: .own
+        case .load, .append: .append(prefix: state.channelPrefix)
+        case .epoch, .history: .history(prefix: state.channelPrefix)
         case .session, .poll: .session
         case .revocation, .revocations: .revocations(prefix: state.channelPrefix)
         }

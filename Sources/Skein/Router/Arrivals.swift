@@ -10,6 +10,7 @@ extension RouterCore {
         let id = reader.text()
         let agent = reader.text()
         let hash = UserHash.of(id)
+        let asked = flags.contains(.resumes) ? reader.number(ResumePoint.self) : nil
         if flags.contains(.again) {
             if let user = state.users.find(id, hash: hash) { writeDevice(user, reference, agent) }
             return
@@ -25,6 +26,10 @@ extension RouterCore {
             }
             user = new
         }
+        if state.users[user].deviceCount == 0 {
+            state.users[user].deliveredSince = state.journal.nextSequence
+            state.users[user].deliveredThrough = 0
+        }
         state.users[user].deviceCount += 1
         state.users[user].change &+= 1
         let needsSession = flags.contains(.needsSession)
@@ -34,20 +39,17 @@ extension RouterCore {
         }
         if !needsSession { writeDevice(user, reference, agent) }
         hear(user)
-        if state.users[user].hearing == .yes || !state.links[.subscribe].isReady, !needsSession {
-            answer(reference, .welcome)
-            return
-        }
         let waiter = Waiter(
             reference: reference, next: state.users[user].firstWaiter, user: user,
-            needsSession: needsSession, hasSession: false,
+            needsSession: needsSession, hasSession: false, resumes: asked != nil,
+            asked: asked ?? ResumePoint(epoch: 0, offset: .none), after: state.journal.nextSequence - 1,
             agent: needsSession ? OwnedText(copying: agent) : .none)
         guard let place = state.waiters.insert(waiter) else {
             answer(reference, .unavailable)
             return
         }
         state.users[user].firstWaiter = place
-        if needsSession { askForSession(user, waiter: place) }
+        if needsSession { askForSession(user, waiter: place) } else { serveWaiters(of: user) }
     }
 
     func left(_ reference: ConnectionReference, _ bytes: Bytes) {
@@ -73,12 +75,17 @@ extension RouterCore {
                 change: change))
     }
 
-    func answer(_ reference: ConnectionReference, _ result: JoinResult) {
-        let memory = unsafe state.outbox.append(
+    /// - Parameter history: what a welcomed device is told of it.
+    func answer(_ reference: ConnectionReference, _ result: JoinResult, _ history: Bytes = .empty) {
+        guard let memory = unsafe state.outbox.append(
             to: reference.shard, kind: ShardRecord.joined.rawValue, flags: result.rawValue,
-            argument: reference.rawValue)
-        // Without room the handshake's own deadline ends it.
-        if unsafe memory == nil { metrics.overload.add() }
+            argument: reference.rawValue, payloadBytes: history.count)
+        else {
+            // Without room the handshake's own deadline ends it.
+            metrics.overload.add()
+            return
+        }
+        unsafe history.copy(to: memory)
     }
 
     // MARK: Subscriptions
@@ -124,6 +131,8 @@ extension RouterCore {
         state.unacknowledgedSubscribes = max(0, state.unacknowledgedSubscribes - 1)
         guard let user = state.users.find(id, hash: UserHash.of(id)) else { return }
         state.users[user].hearing = .yes
+        // Heard before, and then not for a while: whatever was said meanwhile is in history.
+        if state.users[user].isPlaced { catchUp(user) }
         serveWaiters(of: user)
     }
 
@@ -152,9 +161,11 @@ extension RouterCore {
 
     // MARK: Waiters
 
-    private func isServed(_ waiter: Waiter) -> Bool {
+    private func isServed(_ place: UInt32) -> Bool {
+        let waiter = state.waiters[place]
         guard !waiter.needsSession || waiter.hasSession else { return false }
-        return state.users[waiter.user].hearing == .yes || !state.links[.subscribe].isReady
+        guard state.users[waiter.user].hearing == .yes else { return !state.links[.subscribe].isReady }
+        return !waitsForHistory(place)
     }
 
     func serveWaiters(of user: UInt32) {
@@ -162,8 +173,8 @@ extension RouterCore {
         var place = state.users[user].firstWaiter
         while place != ConnectionRecord.none {
             let waiter = state.waiters[place]
-            if isServed(waiter) {
-                answer(waiter.reference, .welcome)
+            if isServed(place) {
+                welcome(waiter)
                 removeWaiter(place)
             } else {
                 state.waiters[place].next = kept
@@ -180,7 +191,7 @@ extension RouterCore {
         answer(waiter.reference, result)
     }
 
-    private func forgetWaiter(of reference: ConnectionReference, _ user: UInt32) {
+    func forgetWaiter(of reference: ConnectionReference, _ user: UInt32) {
         var previous = ConnectionRecord.none
         var place = state.users[user].firstWaiter
         while place != ConnectionRecord.none {
@@ -252,6 +263,17 @@ extension ByteWriter {
         append("\r\n")
         append(prefix)
         append(id)
+        append("\r\n")
+    }
+
+    /// A bulk string of three parts.
+    mutating func appendBulk(_ prefix: [UInt8], _ id: Bytes, _ suffix: StaticString) {
+        append(UInt8(ascii: "$"))
+        appendDecimal(prefix.count + id.count + suffix.utf8CodeUnitCount)
+        append("\r\n")
+        append(prefix.span)
+        append(id)
+        append(suffix)
         append("\r\n")
     }
 

@@ -17,6 +17,7 @@ struct Shard: Machine, ~Copyable {
     deinit {
         core.state.dialects.destroy()
         core.state.tls.free()
+        core.state.history.free()
         core.destroy()
     }
 
@@ -59,6 +60,7 @@ struct Shard: Machine, ~Copyable {
         core.fireTimers()
         core.continueDrain()
         core.balanceMemory()
+        core.sweepHistory()
         core.flush(into: &submissions)
         core.metrics.alive.set(UInt64(core.state.connections.count))
         core.metrics.loopTurn.record(core.state.clock.now().nanoseconds(since: core.state.turnStart))
@@ -76,8 +78,10 @@ struct Shard: Machine, ~Copyable {
         // What was moved, or finished with its flush, waits for the next turn and for nothing else.
         if !core.state.moving.isEmpty || !core.state.finishing.isEmpty
             || !core.state.outbox.isEmpty || !core.state.postponed.isEmpty { return core.state.now }
-        return earliest(
+        let next = earliest(
             core.state.timers.next, earliest(core.state.acceptPausedUntil, core.state.drain?.nextStep))
+        guard core.state.history.exists else { return next }
+        return earliest(next, core.state.history.value.sweepDue)
     }
 
     var isFinished: Bool { core.state.isFinished }
@@ -123,7 +127,7 @@ extension ShardCore {
         case .broadcast: broadcast(EventView(record: bytes))
         case .adopt: adopt(bytes)
         case .authenticated: authenticated(reference, bytes)
-        case .joined: joined(reference, JoinResult(rawValue: record.flags) ?? .unavailable)
+        case .joined: joined(reference, JoinResult(rawValue: record.flags) ?? .unavailable, bytes)
         case .publishFailed: publishFailed(reference, bytes)
         case .disconnectUser: disconnectUser(bytes)
         case .announce: announceDevices()
