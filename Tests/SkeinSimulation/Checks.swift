@@ -23,7 +23,6 @@ extension Simulation {
 
     /// What a shard believes of its connections is what the kernel knows.
     func audit(_ loop: LoopRunner) {
-        let limits = world.scenario.configuration.limits
         let world = world
         loop.steps.visitConnections { connection in
             guard let descriptor = loop.ring.kernel[connection.fd] else {
@@ -37,8 +36,8 @@ extension Simulation {
                 world.fail("\(loop.ring.name) is wrong about a send in flight on \(connection.fd)")
             }
             guard connection.isOpen else { return }
-            if connection.backlogBytes > limits.sendQueueBytesMax
-                || connection.backlogMessages > limits.sendQueueMessagesMax
+            if connection.backlogBytes > connection.backlogBytesMax
+                || connection.backlogMessages > connection.backlogMessagesMax
             {
                 world.fail("\(loop.ring.name) has a send queue beyond its bound: \(connection)")
             }

@@ -48,6 +48,18 @@ public struct ShardSnapshot: Sendable {
     public var inboxDepth = 0
     /// What connections hold now: records, send queues, partial messages, contexts.
     public var memoryBytes: UInt64 = 0
+    /// Clients that came back, by what came of it: `recovered`, `lost`, `malformed`.
+    public var resumes: [String: UInt64] = [:]
+    /// Events that they were given.
+    public var replayed: UInt64 = 0
+    /// Events that were kept here; Redis's are counted by the backplane.
+    public var historyEvents: UInt64 = 0
+    /// What kept events and their users take now.
+    public var historyBytes: UInt64 = 0
+    public var historyUsers = 0
+    /// Events that are not kept any more, by what they had to go for: `count`, `age`, `user_bytes`,
+    /// `bytes`, `users`.
+    public var historyLosses: [String: UInt64] = [:]
     public var tlsSessions = 0
     public var tlsHandshakes: UInt64 = 0
     /// Handshakes that a ticket made short.
@@ -86,6 +98,12 @@ public struct BackplaneSnapshot: Sendable {
     /// Links to Redis that were lost, by cause.
     public var linkFailures: [String: UInt64] = [:]
     public var published: UInt64 = 0
+    /// Events that were appended to a history in Redis.
+    public var historyEvents: UInt64 = 0
+    /// Users whose devices were brought up to date from history after something was missed.
+    public var catchUps: UInt64 = 0
+    /// Users whose devices were closed with 1012, because history did not have all they missed.
+    public var gaps: UInt64 = 0
     public var dropped: [String: UInt64] = [:]
     public var inboxDepth = 0
     /// Nodes that live, this one among them.

@@ -45,6 +45,22 @@ public struct Limits: Sendable, Equatable {
     public var sendQueueMessagesMax = 256
     public var sendQueueBytesMax = 1_048_576
 
+    // History
+    /// Events kept of each user for who comes back; 0: none, and no event has an offset.
+    public var historyEventsMax = 256
+    public var historyAge: Duration = .seconds(600)
+    /// What one user's kept events may take in memory, and what one resume may bring from Redis.
+    public var historyUserBytesMax = 1_048_576
+    /// What the kept events of all users may take on the memory backplane. 0: an eighth of what the
+    /// process may use.
+    public var historyBytesMax = 0
+    /// Users whose history the memory backplane knows, gone or not.
+    public var historyUsersMax = 1_000_000
+    /// How long Redis remembers where a user stands who is sent nothing.
+    public var historyPositionAge: Duration = .seconds(604_800)
+    /// Histories that are asked of Redis at once; the rest wait.
+    public var historyReadsMax = 16
+
     /// Memory of all connections of the node: records, send queues, partial messages, contexts. At
     /// 80 % of it newcomers are refused, at all of it those that hold the most are reset. 0: half of
     /// what the process may use.

@@ -102,6 +102,16 @@ struct ShardMetrics: ~Copyable, Sendable {
     let isListening = Counter()
     /// What the shard holds for its connections, now.
     let memoryBytes = Counter()
+    // History; the memory backplane's, but for the first two
+    /// By `ResumeResult`.
+    let resumes = CounterArray(ResumeResult.allCases.count)
+    /// Events given to those who came back.
+    let replayed = Counter()
+    let historyEvents = Counter()
+    let historyBytes = Counter()
+    let historyUsers = Counter()
+    /// By `HistoryLoss`.
+    let historyLosses = CounterArray(HistoryLoss.allCases.count)
     // TLS
     let tlsSessions = Counter()
     let tlsHandshakes = Counter()
@@ -158,6 +168,14 @@ struct ShardMetrics: ~Copyable, Sendable {
         shard.loopTurn = loopTurn.snapshot
         shard.sendBatch = sendBatch.snapshot
         shard.memoryBytes = memoryBytes.count
+        for result in ResumeResult.allCases where result != .none {
+            shard.resumes[result.name] = resumes[Int(result.rawValue)].count
+        }
+        shard.replayed = replayed.count
+        shard.historyEvents = historyEvents.count
+        shard.historyBytes = historyBytes.count
+        shard.historyUsers = Int(historyUsers.count)
+        for loss in HistoryLoss.allCases { shard.historyLosses[loss.name] = historyLosses[loss.rawValue].count }
         shard.tlsSessions = Int(tlsSessions.count)
         shard.tlsHandshakes = tlsHandshakes.count
         shard.tlsResumed = tlsResumed.count

@@ -32,6 +32,7 @@ package struct LoopFigures: Sendable {
     // The router's alone.
     package var waiters = 0
     package var queuedEvents = 0
+    package var reads = 0
     package var isUp = false
     package var deliversLocally = false
 }
@@ -49,6 +50,9 @@ package struct ConnectionFigures: Sendable {
     package var isStarved: Bool
     package var backlogBytes: Int
     package var backlogMessages: Int
+    /// What may wait for it.
+    package var backlogBytesMax: Int
+    package var backlogMessagesMax: Int
 }
 
 extension Server {
@@ -127,6 +131,7 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
         for slot in 0..<UInt32(core.state.connections.highWater) where core.state.connections.isLive(slot) {
             let record = core.state.connections[slot]
             let hasBacklog = record.backlog.exists
+            let most = core.sendQueueMax(isReplaying: record.flags.contains(.replaying))
             body(
                 ConnectionFigures(
                     slot: slot, generation: core.state.connections.generation(of: slot), fd: record.fd,
@@ -136,7 +141,8 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
                     isSending: record.flags.contains(.sending),
                     isStarved: record.flags.contains(.starved),
                     backlogBytes: hasBacklog ? record.backlog.value.bytes : 0,
-                    backlogMessages: hasBacklog ? record.backlog.value.messages : 0))
+                    backlogMessages: hasBacklog ? record.backlog.value.messages : 0,
+                    backlogBytesMax: most.bytes, backlogMessagesMax: most.messages))
         }
     }
 }
@@ -169,6 +175,7 @@ private final class SteppedRouter<R: Ring & ~Copyable>: SteppedLoop {
         figures.buffersLent = core.state.buffers.lent
         figures.waiters = core.state.waiters.count
         figures.queuedEvents = core.state.journal.count
+        figures.reads = core.state.toRead.count + core.state.readsOut.count
         figures.isUp = core.state.wasWhole
         figures.deliversLocally = core.state.isLocal
         return figures

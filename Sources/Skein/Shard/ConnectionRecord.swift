@@ -59,6 +59,8 @@ struct ConnectionRecord: BitwiseCopyable {
         static let compresses = Flags(rawValue: 64)
         /// TLS has said that nothing more will come.
         static let notified = Flags(rawValue: 256)
+        /// Given what it had missed: until that is out, more may wait for it than for others.
+        static let replaying = Flags(rawValue: 16384)
         /// On the list of what is freed at the end of the turn.
         static let reaped = Flags(rawValue: 8192)
         /// Its dialect is still to be told that it has gone.

@@ -38,8 +38,18 @@ private struct FrameCache {
 }
 
 extension ShardCore {
-    /// To every device of one user, in the order of acceptance.
+    /// To every device of one user, in the order of acceptance. On the memory backplane the user's
+    /// history is here too: what is kept gets its offset first, whether or not anyone is there.
+    @inline(__always)
     func deliver(_ event: EventView) {
+        if state.history.exists, !event.flags.contains(.transient) {
+            keepAndDeliver(event)
+        } else {
+            deliverNow(event)
+        }
+    }
+
+    func deliverNow(_ event: EventView) {
         guard let user = state.users.find(event.user, hash: event.userHash) else { return }
         var frames = FrameCache()
         var slot = state.users[user].firstDevice

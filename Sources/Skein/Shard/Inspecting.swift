@@ -69,6 +69,11 @@ extension ShardState {
             limits: limits, metrics: metrics, dialects: DialectTable(dialects), paths: dialects.map(\.path),
             buffers: buffers, counters: counters,
             usesBackplane: configuration.backplane != .memory,
+            keepsHistory: limits.historyEventsMax > 0,
+            history: configuration.backplane == .memory
+                ? HistoryLimits(limits, shardCount: shared.shardCount)
+                    .map { OwnedPointer(HistoryTable($0)) } ?? .none : .none,
+            epoch: UInt64(shared.nodeID, radix: 16) ?? 0,
             decoder: FrameDecoder(role: .server, payloadBytesMax: limits.messageBytesMax),
             compressedDecoder: FrameDecoder(
                 role: .server, payloadBytesMax: Deflater.bytesMax(for: limits.messageBytesMax),

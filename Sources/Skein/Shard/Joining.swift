@@ -133,7 +133,13 @@ extension ShardCore {
         }
         state.connections[slot].state = .joining
         let needsSession = state.shared.sessionRequired
-        let isAsked = tellRouter(arrived: slot, user: user, flags: needsSession ? .needsSession : [])
+        var flags: ArrivalFlags = needsSession ? .needsSession : []
+        var point: ResumePoint?
+        if state.keepsHistory, case .point(let asked) = resumeRequest(slot) {
+            flags.insert(.resumes)
+            point = asked
+        }
+        let isAsked = tellRouter(arrived: slot, user: user, flags: flags, resuming: point)
         if !isAsked { refuse(slot, status: 503, result: .overload, retryAfterSeconds: 1) }
     }
 
@@ -156,10 +162,12 @@ extension ShardCore {
     }
 
     @discardableResult
-    func tellRouter(arrived slot: UInt32, user: UInt32, flags: ArrivalFlags) -> Bool {
+    func tellRouter(
+        arrived slot: UInt32, user: UInt32, flags: ArrivalFlags, resuming point: ResumePoint? = nil
+    ) -> Bool {
         let id = state.users.id(of: user)
         let agent = state.connections[slot].userAgent.bytes
-        let bytes = RecordWriter.bytes(id, agent)
+        let bytes = RecordWriter.bytes(id, agent) + (point == nil ? 0 : MemoryLayout<ResumePoint>.size)
         guard let memory = unsafe state.outbox.append(
             to: state.shared.routerIndex, kind: RouterRecord.arrive.rawValue, flags: flags.rawValue,
             argument: reference(slot).rawValue, payloadBytes: bytes)
@@ -170,6 +178,7 @@ extension ShardCore {
         var writer = unsafe RecordWriter(memory, capacity: bytes)
         writer.text(id)
         writer.text(agent)
+        if let point { writer.number(point) }
         state.connections[slot].flags.insert(.toldRouter)
         return true
     }
@@ -214,18 +223,21 @@ extension ShardCore {
     }
 
     /// The router's answer: the user's channels are heard, or the handshake fails.
-    func joined(_ reference: ConnectionReference, _ result: JoinResult) {
+    func joined(_ reference: ConnectionReference, _ result: JoinResult, _ history: Bytes) {
         guard let slot = slot(of: reference), state.connections[slot].state == .joining else { return }
         switch result {
-        case .welcome: open(slot)
+        case .welcome: open(slot, history)
         case .noSession: refuse(slot, status: 401, result: .noSession)
         case .unavailable: refuse(slot, status: 503, result: .unavailable, retryAfterSeconds: 2)
         case .tooMany: refuse(slot, status: 429, result: .tooManyUser, retryAfterSeconds: 5)
         }
     }
 
-    /// Answers 101, tells the client that it is connected, and goes on with what it sent meanwhile.
-    func open(_ slot: UInt32) {
+    /// Answers 101, tells the client that it is connected, gives it what it missed, and goes on with
+    /// what it sent meanwhile.
+    ///
+    /// - Parameter history: the router's word on it, where the backplane is Redis.
+    func open(_ slot: UInt32, _ history: Bytes = .empty) {
         guard !isRevoked(slot) else {
             refuse(slot, status: 401, result: .unauthorized)
             return
@@ -272,8 +284,7 @@ extension ShardCore {
         schedule(slot)
 
         state.connections[slot].flags.insert(.announced)
-        let connection = Connection(core: self, slot: slot)
-        state.dialects.with(dialect) { $0.connected(connection) }
+        welcome(slot, history)
 
         // Frames that the client sent behind its handshake, before anything newly received.
         let early = bytes.slice(from: request.headBytes, count: bytes.count - request.headBytes)

@@ -214,13 +214,26 @@ extension ShardCore {
         let record = unsafe state.connections.pointer(to: slot)
         let waiting = unsafe record.pointee.backlog.value.bytes
         metrics.sendQueueHighWater.raise(to: UInt64(waiting))
+        let most = sendQueueMax(isReplaying: unsafe record.pointee.flags.contains(.replaying))
         guard unsafe record.pointee.state == .open,
-            waiting > state.limits.sendQueueBytesMax
-                || (unsafe record.pointee.backlog.value.messages) > state.limits.sendQueueMessagesMax
+            waiting > most.bytes || (unsafe record.pointee.backlog.value.messages) > most.messages
         else { return }
         metrics.slowConsumers.add()
         metrics.countDropped(.slowConsumer)
         close(slot, .slowConsumer, reason: "slow consumer")
+    }
+
+    /// A slow consumer that came back is given all that history held for it at once. So that it can
+    /// read that before it counts as slow again, as much more may wait for it until it has.
+    func sendQueueMax(isReplaying: Bool) -> (messages: Int, bytes: Int) {
+        let messages = state.limits.sendQueueMessagesMax
+        let bytes = state.limits.sendQueueBytesMax
+        guard isReplaying else { return (messages, bytes) }
+        // An event in an envelope is a little longer than as it is kept.
+        return (
+            messages + state.limits.historyEventsMax,
+            bytes + 2 * state.limits.historyUserBytesMax
+        )
     }
 
     /// Part of a backlog, or all of it, went out.
@@ -251,6 +264,7 @@ extension ShardCore {
             return
         }
         unsafe record.pointee.backlog.free()
+        unsafe record.pointee.flags.remove(.replaying)
         account(slot)
         if unsafe record.pointee.state == .authenticating {
             moveOn(slot)

@@ -17,6 +17,7 @@ struct Shard: Machine, ~Copyable {
     deinit {
         core.state.dialects.destroy()
         core.state.tls.free()
+        core.state.history.free()
         core.destroy()
     }
 
@@ -66,6 +67,7 @@ struct Shard: Machine, ~Copyable {
         core.fireTimers()
         core.continueDrain()
         core.balanceMemory()
+        core.sweepHistory()
         core.tellPartings()
         core.tellDepartures()
         core.flush(into: &submissions)
@@ -92,9 +94,11 @@ struct Shard: Machine, ~Copyable {
             || !core.state.outbox.isEmpty || !core.state.postponed.isEmpty
             || !core.state.partings.isEmpty || !core.state.deferred.isEmpty
             || core.state.fanOut.isUnderWay { return core.state.now }
-        let next = earliest(
+        var next = earliest(
             core.state.timers.next, earliest(core.state.acceptPausedUntil, core.state.drain?.nextStep))
-        return core.state.departures.isEmpty ? next : earliest(next, core.state.departuresDue)
+        if !core.state.departures.isEmpty { next = earliest(next, core.state.departuresDue) }
+        if core.state.history.exists { next = earliest(next, core.state.history.value.sweepDue) }
+        return next
     }
 
     var isBusy: Bool { core.state.fanOut.isUnderWay }
@@ -142,7 +146,7 @@ extension ShardCore {
         case .broadcast: fanOut(bytes)
         case .adopt: adopt(bytes)
         case .authenticated: authenticated(reference, bytes)
-        case .joined: joined(reference, JoinResult(rawValue: record.flags) ?? .unavailable)
+        case .joined: joined(reference, JoinResult(rawValue: record.flags) ?? .unavailable, bytes)
         case .publishFailed: publishFailed(reference, bytes)
         case .disconnectUser: disconnectUser(bytes)
         case .announce: announceDevices(record.argument)

@@ -1,6 +1,6 @@
 // All that one shard owns, behind one pointer made on its thread. `ShardCore` is that pointer with
-// the shard's verbs on it, one file a verb: Accepting, Handshaking, Joining, Receiving, Delivering,
-// Sending, Closing, Timing, Draining.
+// the shard's verbs on it, one file a verb: Accepting, Handshaking, Joining, Resuming, Receiving,
+// Delivering, Sending, Closing, Timing, Draining.
 
 internal import SkeinIO
 internal import SkeinWire
@@ -54,6 +54,14 @@ struct ShardState: ~Copyable {
     let buffers: BufferPool
     let counters: RingCounters
     let usesBackplane: Bool
+    /// Where it is, depends on the backplane.
+    let keepsHistory: Bool
+    /// On the memory backplane, where history is on.
+    var history: OwnedPointer<HistoryTable>
+    /// Of the history in memory: new with every start.
+    let epoch: UInt64
+    /// What a connection that is being opened is told of its history.
+    var welcome: Welcome?
     let decoder: FrameDecoder
     /// For connections that agreed on compression: a message may be longer compressed than plain.
     let compressedDecoder: FrameDecoder

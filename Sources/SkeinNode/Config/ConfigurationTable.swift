@@ -5,8 +5,8 @@ internal import Skein
 
 package enum ConfigurationTable {
     package static let keys: [ConfigurationKey] =
-        listeners + browsers + proxies + limits + timers + tls + compression + redis + authentication
-        + nodes + drain + machinery + logs
+        listeners + browsers + proxies + limits + history + timers + tls + compression + redis
+        + authentication + nodes + drain + machinery + logs
         + later
 
     package static let names: [String] = keys.map(\.name)
@@ -123,6 +123,34 @@ package enum ConfigurationTable {
         .limit(
             "WS_HANDSHAKE_BURST", \.handshakeBurst, 0...many, unit: "handshakes",
             "How many may come at once from one address before the rate holds."),
+    ]
+
+    private static let history: [ConfigurationKey] = [
+        .limit(
+            "WS_HISTORY_SIZE", \.historyEventsMax, 0...100_000, unit: "events",
+            "Kept of each user for clients that come back; 0: no history, no offsets, no resume."),
+        .limit(
+            "WS_HISTORY_TTL", \.historyAge, second...24 * hour,
+            "How long events are kept for clients that come back."),
+        .limit(
+            "WS_HISTORY_USER_BYTES", \.historyUserBytesMax, .bytes, 1_024...1_073_741_824,
+            unit: "bytes",
+            "What one user's events may take in a node's memory, and what one resume may bring from "
+                + "Redis."),
+        .limit(
+            "WS_HISTORY_BYTES", \.historyBytesMax, .bytes, 0...1_099_511_627_776, unit: "bytes",
+            "What all users' events may take in the memory of a node without Redis; past it those go "
+                + "whose users were sent nothing for the longest time. 0: an eighth of what the "
+                + "process may use."),
+        .limit(
+            "WS_HISTORY_USERS", \.historyUsersMax, 128...100_000_000, unit: "users",
+            "Whose history a node without Redis knows, present or not; some 150 bytes each."),
+        .limit(
+            "WS_HISTORY_POSITION_TTL", \.historyPositionAge, hour...24 * hour * 90,
+            "How long Redis remembers where a user stands who is sent nothing."),
+        .limit(
+            "WS_HISTORY_READS", \.historyReadsMax, 1...4_096, unit: "reads",
+            "Histories that a node asks of Redis at once; the rest wait."),
     ]
 
     private static let timers: [ConfigurationKey] = [
@@ -385,14 +413,6 @@ package enum ConfigurationTable {
             "WS_WRITE_BUFFER_SIZE", .bytes, default: nil, range: 0...1_073_741_824, unit: "bytes",
             idle: "frames are encoded once and shared, so no connection has a write buffer",
             "Accepted for older deployments."),
-        ConfigurationKey(
-            "WS_HISTORY_SIZE", .integer, default: "0", range: 0...1_000_000, unit: "events",
-            idle: "history and resume are not in this release: `connected` says resume false",
-            "Events kept for a client's return."),
-        ConfigurationKey(
-            "WS_HISTORY_TTL", .duration, default: nil, range: 0...24 * hour,
-            idle: "history and resume are not in this release: `connected` says resume false",
-            "How long events are kept for a client's return."),
         ConfigurationKey(
             "DATABASE_URL", .url, default: nil, flag: "database-url",
             idle: "the stores are not in this release: nothing is read or written there",

@@ -16,6 +16,7 @@ package enum NodeMetrics {
             [("version", snapshot.version), ("node_id", snapshot.nodeID), ("io", snapshot.io)], 1)
         writeConnections(snapshot, into: &out)
         writeTraffic(snapshot, into: &out)
+        writeHistory(snapshot, into: &out)
         writeLoops(snapshot, into: &out)
         writeBackplane(snapshot.backplane, into: &out)
         writeLimits(snapshot.limits, into: &out)
@@ -138,8 +139,37 @@ private extension NodeMetrics {
         out.single(
             "skein_compression_bytes", .gauge, total(\.compressionBytes),
             "Memory that connections keep between compressed messages.")
+    }
+
+    static func writeHistory(_ snapshot: ServerSnapshot, into out: inout Exposition) {
+        func total(_ path: KeyPath<ShardSnapshot, UInt64>) -> UInt64 {
+            snapshot.shards.reduce(0) { $0 + $1[keyPath: path] }
+        }
         out.single(
-            "skein_history_events_total", .counter, 0, "Events appended to a history; none yet.")
+            "skein_history_events_total", .counter,
+            total(\.historyEvents) + snapshot.backplane.historyEvents,
+            "Events that were appended to a user's history.")
+        out.single(
+            "skein_history_bytes", .gauge, total(\.historyBytes),
+            "What kept events take in this node's memory.")
+        out.single(
+            "skein_history_users", .gauge, snapshot.shards.reduce(0) { $0 + $1.historyUsers },
+            "Users whose history is in this node's memory.")
+        labelled(
+            "skein_history_dropped_total", "reason", [], merge(snapshot, \.historyLosses),
+            "Events that this node keeps no more, by which bound they had to go for.", into: &out)
+        labelled(
+            "skein_resumes_total", "result", ["recovered", "lost", "malformed"],
+            merge(snapshot, \.resumes), "Clients that came back with ?resume=, by what came of it.",
+            into: &out)
+        out.single(
+            "skein_history_catch_ups_total", .counter, snapshot.backplane.catchUps,
+            "Users whose devices were brought up to date from Redis after something was missed.")
+        out.single(
+            "skein_history_gaps_total", .counter, snapshot.backplane.gaps,
+            "Users whose devices were closed with 1012 because Redis had not all that they missed.")
+        out.single(
+            "skein_replayed_total", .counter, total(\.replayed), "Events given to those who came back.")
     }
 
     static func writeLoops(_ snapshot: ServerSnapshot, into out: inout Exposition) {
