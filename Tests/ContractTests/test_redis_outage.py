@@ -21,7 +21,9 @@ def server(start):
 
 @pytest.fixture
 def node(start, io, server):
-    return start(io=io, redis=server)
+    """Without history, for Redis loses its own here whenever it is killed, and then whoever is
+    connected is told to come back: `test_resume.py` has that, and outages with history."""
+    return start(io=io, redis=server, env={"WS_HISTORY_SIZE": "0"})
 
 
 class Traffic:

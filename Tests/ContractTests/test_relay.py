@@ -31,9 +31,8 @@ def bob(node, name, open_client):
 def test_connected_comes_first(node, name, open_client):
     client = open_client(node, name())
     data = client.connected["data"]
-    # This release keeps no history, so there is nothing to resume, and an offset is of no use.
-    assert {"connectionId", "resume"} <= set(data) <= {"connectionId", "epoch", "offset", "resume"}
-    assert data["resume"] is False
+    assert set(data) == {"connectionId", "epoch", "offset", "resume"}
+    assert data["resume"] is True
     assert isinstance(data["connectionId"], str) and data["connectionId"]
 
 

@@ -81,6 +81,9 @@ extension Simulation {
         case .deleteSession:
             world.reach(.sessionDeleted)
             redis.sessions.remove(Array("session:\(world.chance.pick(userNames))".utf8))
+        case .forgetScripts:
+            world.reach(.scriptsForgotten)
+            redis.history.forgetScripts()
         case .drain: drain(nodes[0])
         }
     }

@@ -10,10 +10,10 @@ extension Simulation {
         }
     }
 
-    /// Between two turns a machine holds no buffer.
+    /// Between two turns a machine holds no buffer but those that it says wait for the next.
     func check(_ loop: LoopRunner) {
         let lent = loop.ring.buffers.lent
-        let held = loop.ring.heldBuffers
+        let held = loop.ring.heldBuffers + loop.steps.figures.buffersDeferred
         if lent != held { world.fail("\(loop.ring.name) kept \(lent - held) receive buffers over a turn") }
         let pool = loop.ring.buffers
         if pool.header.pointee.recycledCount + lent != pool.count {
@@ -23,7 +23,6 @@ extension Simulation {
 
     /// What a shard believes of its connections is what the kernel knows.
     func audit(_ loop: LoopRunner) {
-        let limits = world.scenario.configuration.limits
         let world = world
         loop.steps.visitConnections { connection in
             guard let descriptor = loop.ring.kernel[connection.fd] else {
@@ -37,8 +36,8 @@ extension Simulation {
                 world.fail("\(loop.ring.name) is wrong about a send in flight on \(connection.fd)")
             }
             guard connection.isOpen else { return }
-            if connection.backlogBytes > limits.sendQueueBytesMax
-                || connection.backlogMessages > limits.sendQueueMessagesMax
+            if connection.backlogBytes > connection.backlogBytesMax
+                || connection.backlogMessages > connection.backlogMessagesMax
             {
                 world.fail("\(loop.ring.name) has a send queue beyond its bound: \(connection)")
             }

@@ -30,6 +30,14 @@ final class Client {
     private var wasRefused = false
     private var expectedEchoes: [[UInt8]] = []
     private var node = 0
+    /// Where it would come back to.
+    private var place: (epoch: String, offset: String)?
+    /// Who it was, until it is told that it is somebody else.
+    private var former: Device?
+    private var hasAsked = false
+    /// What it was told when it was connected, while it waits to hear whether it is recovered.
+    private var told: (epoch: String, offset: String)?
+    private var replayed = 0
 
     init(_ world: World, _ simulation: Simulation, number: Int, user: Int) {
         self.world = world
@@ -116,8 +124,10 @@ final class Client {
         expectedEchoes = []
         lastWrote = world.now
         gaveUpAt = world.now + 15_000_000_000
+        hasAsked = place != nil && former != nil && !world.historyChance.oneIn(5)
         var request = ClientWords.request(
-            path: user < 0 ? "/echo" : "/ws", token: user < 0 ? nil : token())
+            path: user < 0 ? "/echo" : "/ws", token: user < 0 ? nil : token(),
+            resume: hasAsked ? place.map { "\($0.epoch):\($0.offset)" } : nil)
         if world.strikes(world.faults.badHandshake, .badHandshake) { spoil(&request) }
         if user >= 0 {
             sender = simulation.ledger.sender(user: user, node: node)
@@ -166,7 +176,9 @@ final class Client {
     private func left() {
         stream = nil
         device?.isOpen = false
+        if let device { former = device }
         device = nil
+        told = nil
         sender = nil
         input = []
         head = 0
@@ -416,9 +428,11 @@ final class Client {
     private func heard(_ event: ClientReader) {
         if event.starts(with: "{\"type\":\"connected\"") {
             if device != nil { world.fail("client \(number) was told twice that it is connected") }
-            device = simulation.ledger.device(user: user, node: node)
-            if state != .open { device?.isOpen = false }
-            world.reach(.connected)
+            connected(event)
+            return
+        }
+        if event.starts(with: "{\"type\":\"resumed\"") {
+            resumed(event)
             return
         }
         guard let device else {
@@ -441,8 +455,72 @@ final class Client {
             return
         }
         world.record(.client, number, content.number << 16 | content.message << 1 | (isConfirmation ? 1 : 0))
+        let offset = event.text(after: "\"offset\":\"")
+        if told != nil {
+            replayed += 1
+            if offset == nil { world.fail("client \(number) was given what it missed without an offset") }
+        }
+        if let offset, let place {
+            if !ClientWords.isLater(offset, than: place.offset) {
+                world.fail("client \(number) heard offset \(offset) after \(place.offset)")
+            }
+            self.place = (place.epoch, offset)
+        }
         simulation.ledger.hear(
-            device, content.number, content.message, isConfirmation ? .confirmation : .event)
+            device, content.number, content.message, isConfirmation ? .confirmation : .event,
+            hasOffset: offset != nil)
+    }
+
+    private func connected(_ event: ClientReader) {
+        if device != nil { world.fail("client \(number) was told twice that it is connected") }
+        world.reach(.connected)
+        replayed = 0
+        var now: (epoch: String, offset: String)?
+        if let epoch = event.text(after: "\"epoch\":\""), let offset = event.text(after: "\"offset\":\"") {
+            now = (epoch, offset)
+        }
+        if hasAsked, let former {
+            // Who it is, it hears after what it missed.
+            told = now ?? ("", "")
+            device = former
+            simulation.ledger.returned(former, to: node)
+        } else {
+            begin(now)
+        }
+        if state != .open { device?.isOpen = false }
+    }
+
+    /// A new device, which has seen nothing before.
+    private func begin(_ now: (epoch: String, offset: String)?) {
+        device = simulation.ledger.device(user: user, node: node)
+        device?.isKept = now != nil
+        place = now
+    }
+
+    private func resumed(_ event: ClientReader) {
+        guard hasAsked, let told else {
+            world.fail("client \(number) was told of a return that it did not ask for")
+            return
+        }
+        self.told = nil
+        guard var place = event.place(after: "\"replayed\":"), let count = event.number(at: &place),
+            count == replayed
+        else {
+            world.fail("client \(number) was given \(replayed) events, and told of another number")
+            return
+        }
+        if event.place(after: "\"recovered\":true") != nil {
+            world.reach(.recovered)
+            if count > 0 { world.reach(.replayed) }
+            if told.epoch != self.place?.epoch { world.fail("client \(number) was recovered over epochs") }
+            return
+        }
+        world.reach(.notRecovered)
+        if count > 0 { world.fail("client \(number) was given a part of what it missed") }
+        let isOpen = device?.isOpen ?? false
+        device?.isOpen = false
+        begin(told.epoch.isEmpty ? nil : told)
+        device?.isOpen = isOpen
     }
 
     private func failed(_ event: ClientReader) {

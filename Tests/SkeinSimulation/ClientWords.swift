@@ -1,8 +1,9 @@
 // What a client writes, and how it reads what it is told: plain bytes, so that a run is fast.
 
 enum ClientWords {
-    static func request(path: String, token: String?) -> [UInt8] {
-        let query = token.map { "?token=\($0)" } ?? ""
+    static func request(path: String, token: String?, resume: String? = nil) -> [UInt8] {
+        var query = token.map { "?token=\($0)" } ?? ""
+        if let resume { query += "&resume=\(resume)" }
         return Array(
             """
             GET \(path)\(query) HTTP/1.1\r\nHost: simulated\r\nUpgrade: websocket\r\n\
@@ -54,6 +55,14 @@ enum ClientWords {
         return text
     }
 
+    static func isLater(_ offset: String, than other: String) -> Bool {
+        func numbers(_ text: String) -> (UInt64, UInt64) {
+            let parts = text.split(separator: "-").compactMap { UInt64($0) }
+            return parts.count == 2 ? (parts[0], parts[1]) : (0, 0)
+        }
+        return numbers(offset) > numbers(other)
+    }
+
     /// A backend's envelope on a relay channel.
     static func note(_ content: [UInt8]) -> [UInt8] {
         Array(#"{"type":"note","data":{"message":""#.utf8) + content + Array(#""}}"#.utf8)
@@ -81,6 +90,14 @@ struct ClientReader {
             if index == count { return start + count }
         }
         return nil
+    }
+
+    /// What stands between `text` and the next quote.
+    func text(after text: StaticString) -> String? {
+        guard let start = place(after: text) else { return nil }
+        var end = start
+        while end < bytes.count, bytes[end] != UInt8(ascii: "\"") { end += 1 }
+        return String(decoding: bytes[start..<end], as: UTF8.self)
     }
 
     func number(at place: inout Int) -> Int? {

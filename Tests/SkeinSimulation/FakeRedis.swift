@@ -37,8 +37,12 @@ final class FakeRedis {
     /// Subscriptions that were confirmed and not carried out: a planted mistake.
     private var owed: [(channel: [UInt8], connection: RedisConnection, due: Int64)] = []
     private(set) var publishes = 0
+    let history: FakeHistory
 
-    init(_ world: World) { self.world = world }
+    init(_ world: World) {
+        self.world = world
+        history = FakeHistory(world)
+    }
 
     var isStalled: Bool { world.now < stalledUntil }
     var isDown: Bool { world.now < downUntil }
@@ -75,6 +79,8 @@ final class FakeRedis {
         downUntil = world.now + nanoseconds
         devices = [:]
         registry = FakeRegistry()
+        if !world.scenario.faults.redisKeeps { history.loseEverything() }
+        history.forgetScripts()
     }
 
     private func forget(_ connection: RedisConnection) {
@@ -160,6 +166,12 @@ final class FakeRedis {
             for index in 1..<command.count { subscribe(argument(index), connection) }
         case (UInt8(ascii: "U"), 11):
             for index in 1..<command.count { unsubscribe(argument(index), connection) }
+        case (UInt8(ascii: "S"), 6) where input[name.lowerBound + 1] == UInt8(ascii: "C"):
+            reply(connection, history.load())
+        case (UInt8(ascii: "G"), 3): reply(connection, history.epochReply())
+        case (UInt8(ascii: "S"), 3) where command.count == 4 && history.isEpoch(argument(1)):
+            history.beginEpoch(argument(2))
+            reply(connection, "+OK\r\n")
         case (UInt8(ascii: "S"), 6), (UInt8(ascii: "C"), 6), (UInt8(ascii: "S"), 3), (UInt8(ascii: "A"), 4):
             reply(connection, "+OK\r\n")
         case (UInt8(ascii: "H"), 4) where input[name.lowerBound + 1] == UInt8(ascii: "S"):
@@ -170,6 +182,10 @@ final class FakeRedis {
             reply(connection, ":1\r\n")
         case (UInt8(ascii: "E"), 6) where input[name.lowerBound + 2] == UInt8(ascii: "I"):
             reply(connection, sessions.contains(argument(1)) ? ":1\r\n" : ":0\r\n")
+        case (UInt8(ascii: "E"), 7): append((0..<command.count).map(argument), from: connection)
+        case (UInt8(ascii: "E"), 4) where history.isHistory(argument(3)):
+            connection.stream.peerWrites(
+                history.read(argument(3), from: argument(5), countMax: argument(6)))
         case (UInt8(ascii: "E"), 4): evaluate((1..<command.count).map(argument), connection)
         case (UInt8(ascii: "E"), _): reply(connection, ":0\r\n")
         default:
@@ -222,6 +238,26 @@ final class FakeRedis {
         var payload = payload
         if world.plant == .ignoredWatermark { disguise(&payload) }
         let heard = publish(channel, payload)
+        answer(connection, ":\(heard)\r\n", on: channel)
+    }
+
+    /// The append script.
+    private func append(_ command: [[UInt8]], from connection: RedisConnection) {
+        var envelope = command[6]
+        if world.plant == .ignoredWatermark { disguise(&envelope) }
+        switch history.append(
+            command[1], stream: command[3], envelope: envelope, isDoubtful: command[7] == [49], mark: command[8])
+        {
+        case .scriptMissing: reply(connection, "-NOSCRIPT No matching script. Please use EVAL.\r\n")
+        case .known: answer(connection, ":1\r\n", on: command[5])
+        case .appended(let event):
+            publish(command[5], event)
+            answer(connection, ":1\r\n", on: command[5])
+        }
+    }
+
+    /// Tells that something was published, unless the link goes just before.
+    private func answer(_ connection: RedisConnection, _ text: String, on channel: [UInt8]) {
         publishes += 1
         if let cutAfter {
             self.cutAfter = cutAfter - 1
@@ -232,7 +268,7 @@ final class FakeRedis {
                 return
             }
         }
-        reply(connection, ":\(heard)\r\n")
+        reply(connection, text)
     }
 
     /// - Returns: how many heard it.

@@ -14,6 +14,12 @@ package enum Plant: String, CaseIterable, Sendable {
     case forgottenRearm
     /// Redis confirms a subscription before it hears the channel.
     case earlySubscribe
+    /// An event is published before it can be found in its user's history.
+    case publishedFirst
+    /// A history is read as it was one event ago.
+    case staleHistory
+    /// What was appended before its link broke is appended again.
+    case repeatedAppend
     /// What is published again after a reconnect is not recognised.
     case ignoredWatermark
     /// What a short send left over is lost.
@@ -57,6 +63,9 @@ struct Faults {
     var redisStalls = 0
     var redisRestarts = 0
     var sessionDeletions = 0
+    var forgottenScripts = 0
+    /// A Redis that starts again has what it had.
+    var redisKeeps = false
     /// Bounds so low that events may be refused or dropped, and told so.
     var isLossy = false
 
@@ -83,7 +92,8 @@ struct Scenario {
     var tokensExpire = false
     var faults = Faults()
 
-    init(_ chance: inout Chance) {
+    /// - Parameter history: luck of its own, so that what is drawn here changes nothing else.
+    init(_ chance: inout Chance, history: inout Chance, keepsHistory: Bool) {
         usesRedis = chance.below(10) < 6
         nodeCount = usesRedis && chance.oneIn(2) ? 2 : 1
         shardCounts = (0..<nodeCount).map { _ in chance.within(1...3) }
@@ -98,6 +108,20 @@ struct Scenario {
         tokensExpire = chance.oneIn(8)
         drawFaults(&chance)
         drawLimits(&chance)
+        drawHistory(&history, keepsHistory)
+    }
+
+    private mutating func drawHistory(_ chance: inout Chance, _ keepsHistory: Bool) {
+        let isOff = chance.oneIn(4) || !keepsHistory
+        configuration.limits.historyEventsMax = isOff ? 0 : chance.pick([4, 32, 256, 256])
+        configuration.limits.historyAge = .milliseconds(chance.pick([500, 3_000, 60_000, 60_000]))
+        configuration.limits.historyUserBytesMax = chance.pick([4_096, 65_536, 1_048_576])
+        configuration.limits.historyBytesMax = chance.oneIn(4) ? 16_384 : 1 << 24
+        configuration.limits.historyUsersMax = chance.oneIn(6) ? 3 : 1_000
+        configuration.limits.historyReadsMax = chance.pick([1, 16])
+        guard usesRedis, !isOff, chance.oneIn(2) else { return }
+        faults.forgottenScripts = chance.pick([0, 1, 3])
+        faults.redisKeeps = chance.oneIn(2)
     }
 
     private mutating func drawFaults(_ chance: inout Chance) {
@@ -163,6 +187,7 @@ struct Scenario {
         configuration.limits.pongTimeout = .milliseconds(chance.pick([5_000, 60_000]))
         configuration.limits.receiveBuffersCount = chance.oneIn(4) ? chance.pick([1, 2, 4]) : 32
         configuration.limits.receiveBufferBytes = chance.pick([64, 512, 8_192])
+        configuration.limits.receiveTurnBytesMax = 2 * configuration.limits.receiveBufferBytes
         if chance.oneIn(3) {
             configuration.limits.sendQueueMessagesMax = chance.pick([4, 16])
             configuration.limits.sendQueueBytesMax = chance.pick([1_024, 8_192])

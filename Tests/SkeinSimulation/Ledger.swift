@@ -28,9 +28,17 @@ final class Sender {
 /// One connection that hears.
 final class Device {
     let user: Int
-    let node: Int
+    /// Where it is now, or was last.
+    fileprivate(set) var node: Int
     let connectedOrder: Int
+    /// When it came, or came back.
+    fileprivate(set) var lastConnectedOrder: Int
     var isOpen = true
+    /// It was told that it can come back, and until now it could: it has missed nothing that is kept.
+    var isKept = false
+    fileprivate(set) var returns = 0
+    /// What it heard without an offset, and after how many returns.
+    fileprivate var unplaced: [Int: Int] = [:]
     fileprivate var last: [Int: Int] = [:]
     fileprivate var heard: Set<Int> = []
 
@@ -38,6 +46,7 @@ final class Device {
         self.user = user
         self.node = node
         self.connectedOrder = connectedOrder
+        lastConnectedOrder = connectedOrder
     }
 }
 
@@ -63,6 +72,14 @@ final class Ledger {
         return device
     }
 
+    /// A device has come back, and is told that it gets all it missed.
+    func returned(_ device: Device, to node: Int) {
+        device.node = node
+        device.lastConnectedOrder = world.order
+        device.isOpen = true
+        device.returns += 1
+    }
+
     /// - Returns: the message's number with its sender.
     func say(_ sender: Sender, to receiver: Int, _ status: Sender.Status = .open) -> Int {
         sender.sent.append(Sender.Sent(receiver: receiver, order: world.order, status: status))
@@ -77,7 +94,7 @@ final class Ledger {
         if sender.sent[message].status == .open { sender.sent[message].status = .rejected }
     }
 
-    func hear(_ device: Device, _ number: Int, _ message: Int, _ word: Word) {
+    func hear(_ device: Device, _ number: Int, _ message: Int, _ word: Word, hasOffset: Bool) {
         guard senders.indices.contains(number), senders[number].sent.indices.contains(message) else {
             world.fail("a device heard what nobody said: \(number):\(message)")
             return
@@ -91,6 +108,13 @@ final class Ledger {
         }
         let key = number * 2 + word.rawValue
         let last = device.last[key] ?? -1
+        let mark = Self.mark(number, message, word)
+        if message <= last, hasOffset, let returns = device.unplaced[mark], returns < device.returns {
+            // It was told while Redis was silent, and its place in history came later.
+            world.reach(.heardAgainAfterOutage)
+            device.unplaced[mark] = nil
+            return
+        }
         guard message > last else {
             let isRepeated = device.heard.contains(Self.mark(number, message, word))
             world.fail("""
@@ -100,7 +124,8 @@ final class Ledger {
             return
         }
         device.last[key] = message
-        device.heard.insert(Self.mark(number, message, word))
+        device.heard.insert(mark)
+        if !hasOffset { device.unplaced[mark] = device.returns }
         if word == .confirmation { sender.sent[message].status = .confirmed }
         if device.node != sender.node { world.reach(sender.user < 0 ? .heardBackend : .crossedNodes) }
         guard mustHear(device, sender), world.scenario.configuration.limits.messageRate == 0 else { return }
@@ -120,12 +145,19 @@ final class Ledger {
     /// Nothing on the way from one to the other may be lost.
     private func mustHear(_ device: Device, _ sender: Sender) -> Bool {
         guard !world.scenario.faults.isLossy else { return false }
+        if isKept(device, sender) { return true }
         return device.node == sender.node || world.scenario.faults.redisIsSteady
+    }
+
+    /// What a client said is kept, wherever it and the device are.
+    private func isKept(_ device: Device, _ sender: Sender) -> Bool {
+        device.isKept && sender.user >= 0 && !world.leftEarly.contains(sender.node)
     }
 
     private func isDue(_ device: Device, _ sender: Sender, _ message: Int, _ word: Word) -> Bool {
         let sent = sender.sent[message]
-        guard sent.order > device.connectedOrder else { return false }
+        let since = isKept(device, sender) ? device.connectedOrder : device.lastConnectedOrder
+        guard sent.order > since else { return false }
         guard word == .event else { return sender.user == device.user }
         return sent.receiver == device.user || sent.receiver == -1
     }

@@ -74,6 +74,8 @@ private final class LogEar: @unchecked Sendable {
             if text.contains("did not come back") { world.reach(.eventOverdue) }
         } else if text.hasPrefix("events go through Redis") {
             world.reach(.throughRedisAgain)
+        } else if text.hasPrefix("Redis began a new history") {
+            world.reach(.historyBegunAnew)
         } else if text.hasPrefix("link to Redis lost"), event.fields.contains(where: { $0.1 == "silent" }) {
             if event.fields.contains(where: { $0.1 == "presence" }) {
                 world.reach(.presenceSilent)
@@ -133,7 +135,7 @@ final class Node {
     var isQuiet: Bool {
         for loop in loops where loop.phase != .ended {
             let figures = loop.steps.figures
-            if figures.waiters + figures.deferred + figures.queuedEvents > 0 { return false }
+            if figures.waiters + figures.deferred + figures.queuedEvents + figures.reads > 0 { return false }
         }
         return true
     }

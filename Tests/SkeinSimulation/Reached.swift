@@ -15,6 +15,9 @@ package enum Path: Int, CaseIterable, Sendable {
     case nodeHeardAgain, deliveredLocally, eventOverdue, canarySilent, presenceSilent, ownSilent
     case throughRedisAgain, queueFull, subscribedAgain
     case refusedByAllNodes, clearedNode, sweptDevice, leaseLost
+    // History
+    case recovered, replayed, notRecovered, historyBegunAnew, caughtUp, sentBack, scriptsForgotten
+    case scriptMissing, appendRepeated, heardAgainAfterOutage
     // Leaving
     case drained, drainedInTraffic, toldToLeave, movedInTime, closedAtDeadline, flushedInDrain
     // What a client was told
@@ -23,7 +26,7 @@ package enum Path: Int, CaseIterable, Sendable {
     case refused401, refused404, refused429, refused431, refused503, refusedOther
     case errorOverloaded, errorRateLimited, errorOther
     // What a node counted
-    case staleCompletion, overload, handshakeTimeout, writeStalled, memoryShed
+    case staleCompletion, overload, handshakeTimeout, writeStalled, memoryShed, readDeferred
 }
 
 package struct Reached: Sendable {

@@ -33,11 +33,15 @@ package final class Simulation {
 
     enum Accident: CaseIterable {
         case stallLoop, jumpClock, cutLink, cutAfterPublish, stallRedis, restartRedis, deleteSession, drain
+        case forgetScripts
     }
 
-    package init(seed: UInt64, plant: Plant? = nil, isTraced: Bool = false) {
+    /// - Parameter keepsHistory: false for runs as they were before there was history.
+    package init(
+        seed: UInt64, plant: Plant? = nil, isTraced: Bool = false, keepsHistory: Bool = true
+    ) {
         self.seed = seed
-        world = World(seed: seed, plant: plant, isTraced: isTraced)
+        world = World(seed: seed, plant: plant, isTraced: isTraced, keepsHistory: keepsHistory)
         ledger = Ledger(world)
         redis = FakeRedis(world)
     }
@@ -118,6 +122,10 @@ package final class Simulation {
         plan(.stallRedis, faults.redisStalls)
         plan(.restartRedis, faults.redisRestarts)
         plan(.deleteSession, faults.sessionDeletions)
+        for _ in 0..<faults.forgottenScripts {
+            let at = world.now + Int64(world.historyChance.below(span)) * 1_000_000
+            accidents.append((at, .forgetScripts))
+        }
         if world.scenario.drainsEarly { plan(.drain, 1) }
         accidents.sort { $0.at > $1.at }
     }
@@ -195,7 +203,10 @@ package final class Simulation {
         plan.preStop = .milliseconds(world.chance.pick([0, 0, 300]))
         plan.wave = .milliseconds(world.chance.pick([50, 250]))
         world.reach(.drained)
-        if !world.isCalm { world.reach(.drainedInTraffic) }
+        if !world.isCalm {
+            world.reach(.drainedInTraffic)
+            world.leftEarly.insert(node.number)
+        }
         node.server.drain(plan)
         lookForWakes(node)
     }
@@ -206,12 +217,15 @@ package final class Simulation {
             for shard in snapshot.shards {
                 world.reached[.staleCompletion] += Int(shard.dropped["stale_completion"] ?? 0)
                 world.reached[.overload] += Int(shard.dropped["overload"] ?? 0)
+                world.reached[.readDeferred] += Int(shard.deferredReads)
                 world.reached[.memoryShed] += Int(shard.dropped["memory"] ?? 0)
                 world.reached[.handshakeTimeout] += Int(shard.handshakes["timeout"] ?? 0)
                 let stalled = Int(shard.slowConsumers) - Int(shard.dropped["slow_consumer"] ?? 0)
                 world.reached[.writeStalled] += stalled
                 world.reached[.close1006] += Int(shard.closes[1_006] ?? 0)
             }
+            world.reached[.caughtUp] += Int(snapshot.backplane.catchUps)
+            world.reached[.sentBack] += Int(snapshot.backplane.gaps)
             world.reached[.nodeHeardAgain] += Int(snapshot.backplane.dropped["duplicate"] ?? 0)
             world.reached[.queueFull] += Int(snapshot.backplane.dropped["backplane_queue_full"] ?? 0)
             world.reached[.overload] += Int(snapshot.backplane.dropped["shard_overload"] ?? 0)

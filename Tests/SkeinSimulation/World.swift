@@ -38,10 +38,16 @@ final class World {
     private let isTraced: Bool
     var streamCount = 0
 
-    init(seed: UInt64, plant: Plant?, isTraced: Bool) {
+    /// Of what has to do with history alone.
+    var historyChance: Chance
+    /// Nodes that drained while things went wrong: what they still had for others may be lost.
+    var leftEarly: Set<Int> = []
+
+    init(seed: UInt64, plant: Plant?, isTraced: Bool, keepsHistory: Bool) {
         chance = Chance(seed: seed)
         brokerChance = Chance(seed: seed ^ 0xB20C_0000_0000)
-        scenario = Scenario(&chance)
+        historyChance = Chance(seed: seed ^ 0x4157_0000_0000)
+        scenario = Scenario(&chance, history: &historyChance, keepsHistory: keepsHistory)
         faults = scenario.faults
         self.plant = plant
         plantsLeft = plant == nil ? 0 : 1_000

@@ -29,7 +29,8 @@ struct SimulationTests {
 
     @Test func seedsThatFoundSomething() async throws {
         for (seed, what) in Self.found {
-            let outcome = try await onThread { Simulation(seed: seed).run() }
+            // As the runs were then: before there was history.
+            let outcome = try await onThread { Simulation(seed: seed, keepsHistory: false).run() }
             #expect(outcome.failure == nil, "swift run Simulate --seed \(seed): \(what)")
         }
     }

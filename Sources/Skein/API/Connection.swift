@@ -14,7 +14,12 @@ public struct Connection: ~Copyable {
     /// Whose connection this is; `nil` where the endpoint needs no token and none came.
     public var userID: UserID? {
         let user = core.state.connections[slot].user
-        guard user != ConnectionRecord.none else { return nil }
+        guard user != ConnectionRecord.none else {
+            // Its user may have no record any more, but the dialect that is told of it asks whose it was.
+            guard let parting = core.state.parting, parting.slot == slot, !parting.userID.bytes.isEmpty
+            else { return nil }
+            return unsafe UserID(bytes: parting.userID.bytes.buffer.span)
+        }
         let id = core.state.users.id(of: user)
         return unsafe UserID(bytes: id.buffer.span)
     }
@@ -23,8 +28,11 @@ public struct Connection: ~Copyable {
     public var remoteAddress: String { core.state.connections[slot].address.host }
 
     /// Begins an event of this type: the inside of a JSON string, so without quotes or backslashes.
-    public func draft(_ type: StaticString) -> EventDraft {
-        EventDraft(core: core, type: Bytes(type))
+    ///
+    /// - Parameter isKept: false for what is of use only now, such as typing: a client that was away
+    ///   does not get it when it comes back, and it has no offset.
+    public func draft(_ type: StaticString, isKept: Bool = true) -> EventDraft {
+        EventDraft(core: core, type: Bytes(type), isKept: isKept)
     }
 
     /// Begins an event of the same type as a message.
@@ -59,13 +67,14 @@ public struct Connection: ~Copyable {
     ) throws(SendError) {
         guard !draft.isTooLarge else { throw .tooLarge }
         let data = draft.seal()
+        let isKept = draft.isKept
         let isSent = user.withBytes { id in
             let bytes = unsafe id.withUnsafeBufferPointer { unsafe Bytes($0.baseAddress!, count: $0.count) }
             return core.publish(
                 EventView(
                     user: bytes, userHash: UserHash.of(bytes), type: draft.type, data: data,
                     timestamp: core.timestamp, requestID: requestID, origin: core.reference(slot),
-                    flags: flags))
+                    flags: isKept ? flags : flags.union(.transient)))
         }
         guard isSent else { throw .overloaded }
     }
@@ -142,8 +151,16 @@ extension ShardCore {
             writer.append("{\"connectionId\":\"")
             var id = connectionID(reference(slot))
             id.withUTF8 { unsafe writer.append($0.span) }
-            // Without a history there is nothing to resume from, and no offset to name.
-            writer.append("\",\"resume\":false}")
+            if let welcome = state.welcome {
+                writer.append("\",\"epoch\":\"")
+                writer.appendHex(welcome.epoch)
+                writer.append("\",\"offset\":\"")
+                writer.append(welcome.position)
+                writer.append("\",\"resume\":true}")
+            } else {
+                // Without a history there is nothing to resume from, and no offset to name.
+                writer.append("\",\"resume\":false}")
+            }
             writer.withWritten { data in
                 let bytes = unsafe data.withUnsafeBufferPointer {
                     unsafe Bytes($0.baseAddress!, count: $0.count)

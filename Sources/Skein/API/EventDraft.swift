@@ -9,15 +9,18 @@ public struct EventDraft: ~Copyable {
     let core: ShardCore
     /// What is written outside the string of `type` in JSON, as it is.
     let type: Bytes
+    /// Whether who is away gets it on return.
+    let isKept: Bool
     private var isEmpty = true
     private(set) var isTooLarge = false
     /// Data that was given whole.
     private var isWhole = false
 
-    init(core: ShardCore, type: Bytes) {
+    init(core: ShardCore, type: Bytes, isKept: Bool = true) {
         precondition(!core.state.draftInUse, "one draft at a time")
         self.core = core
         self.type = type
+        self.isKept = isKept
         core.state.draftInUse = true
         core.state.draft.clear()
         core.state.draft.writer.append(UInt8(ascii: "{"))

@@ -58,6 +58,9 @@ extension Server {
             backplane.linkFailures[cause.name] = metrics.value.failures[cause.rawValue].count
         }
         backplane.published = metrics.value.published.count
+        backplane.historyEvents = metrics.value.historyEvents.count
+        backplane.catchUps = metrics.value.catchUps.count
+        backplane.gaps = metrics.value.gaps.count
         backplane.dropped = [
             "backplane_queue_full": metrics.value.queueFull.count,
             "shard_overload": metrics.value.overload.count,

@@ -33,11 +33,33 @@ public struct ShardSnapshot: Sendable {
     /// By result: `accepted`, `unauthorized`, `forbidden_origin`, `too_many_user`, …
     public var handshakes: [String: UInt64] = [:]
     public var malformed: UInt64 = 0
+    /// Receives that waited for the next turn because their connection had had its share of this one.
+    public var deferredReads: UInt64 = 0
+    /// Receives that found no buffer free and were asked for again.
+    public var starvedReads: UInt64 = 0
+    /// Events for everyone that took more than one turn.
+    public var slicedBroadcasts: UInt64 = 0
+    /// Turns in which the kernel had more answers than its queue has room for.
+    public var ringOverflows: UInt64 = 0
+    /// Calls that the kernel had no memory for, and that were made again.
+    public var ringRefusals: UInt64 = 0
     /// Most bytes that ever waited in one connection's send queue.
     public var sendQueueHighWaterBytes: UInt64 = 0
     public var inboxDepth = 0
     /// What connections hold now: records, send queues, partial messages, contexts.
     public var memoryBytes: UInt64 = 0
+    /// Clients that came back, by what came of it: `recovered`, `lost`, `malformed`.
+    public var resumes: [String: UInt64] = [:]
+    /// Events that they were given.
+    public var replayed: UInt64 = 0
+    /// Events that were kept here; Redis's are counted by the backplane.
+    public var historyEvents: UInt64 = 0
+    /// What kept events and their users take now.
+    public var historyBytes: UInt64 = 0
+    public var historyUsers = 0
+    /// Events that are not kept any more, by what they had to go for: `count`, `age`, `user_bytes`,
+    /// `bytes`, `users`.
+    public var historyLosses: [String: UInt64] = [:]
     public var tlsSessions = 0
     public var tlsHandshakes: UInt64 = 0
     /// Handshakes that a ticket made short.
@@ -76,6 +98,12 @@ public struct BackplaneSnapshot: Sendable {
     /// Links to Redis that were lost, by cause.
     public var linkFailures: [String: UInt64] = [:]
     public var published: UInt64 = 0
+    /// Events that were appended to a history in Redis.
+    public var historyEvents: UInt64 = 0
+    /// Users whose devices were brought up to date from history after something was missed.
+    public var catchUps: UInt64 = 0
+    /// Users whose devices were closed with 1012, because history did not have all they missed.
+    public var gaps: UInt64 = 0
     public var dropped: [String: UInt64] = [:]
     public var inboxDepth = 0
     /// Nodes that live, this one among them.

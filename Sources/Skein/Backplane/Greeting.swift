@@ -31,6 +31,14 @@ extension RouterCore {
             RESPCommand.writeArray(1, into: &writer)
             writer.appendBulk("ROLE")
         }
+        if role == .publish, state.keepsHistory {
+            state.links[.publish].command(Awaited(kind: .load), room: state.appendScript.count + 96) { writer in
+                RESPCommand.writeArray(3, into: &writer)
+                writer.appendBulk("SCRIPT")
+                writer.appendBulk("LOAD")
+                RESPCommand.writeBulk(state.appendScript.span, into: &writer)
+            }
+        }
         state.links[role].command(Awaited(kind: .setName), room: 96) { writer in
             RESPCommand.writeArray(3, into: &writer)
             writer.appendBulk("CLIENT")
@@ -59,7 +67,8 @@ extension RouterCore {
         switch role {
         case .publish:
             // What Redis did not answer for is sent again, in order; whoever heard it knows by its
-            // number.
+            // number, and the append script finds what it has.
+            state.doubtfulThrough = max(state.doubtfulThrough, state.sentSequence)
             state.sentSequence = state.acknowledgedSequence
         case .subscribe:
             state.links[.subscribe].filling.write(room: 512) { writer in
@@ -74,7 +83,9 @@ extension RouterCore {
         case .presence:
             resendRevocations()
             restate()
-        case .own: beginLease()
+        case .own:
+            beginLease()
+            askForEpoch()
         }
     }
 

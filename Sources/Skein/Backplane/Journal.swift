@@ -9,6 +9,8 @@ struct Journal: ~Copyable {
         var bytes: UInt32
         /// The event's user has a device on this node.
         var isLocal: Bool
+        /// It came back from Redis.
+        var isHeard = false
         var acceptedAt: Int64
     }
 
@@ -57,6 +59,8 @@ struct Journal: ~Copyable {
         let entry = entry(sequence)
         return unsafe Bytes(storage + Int(entry.offset & UInt64(capacity - 1)), count: Int(entry.bytes))
     }
+
+    mutating func markHeard(_ sequence: UInt64) { entries[Int(sequence - firstSequence)].isHeard = true }
 
     mutating func removeFirst() {
         _ = entries.popFirst()

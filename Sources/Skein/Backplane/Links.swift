@@ -78,12 +78,14 @@ extension RouterCore {
         closeLink(role)
         if role.carriesEvents { stopWaiting("a link is lost") }
         switch role {
-        case .publish, .own: break
+        case .publish: break
+        case .own: postponeReads()
         case .subscribe: hearNobody()
         case .presence:
             state.refusedWrites = nil
             releaseWaiters()
         }
+        if role == .publish { serveUnready() }
         evaluate()
     }
 

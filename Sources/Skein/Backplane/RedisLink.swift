@@ -50,6 +50,8 @@ struct CommandBuffer: ~Copyable {
 struct Awaited: BitwiseCopyable {
     enum Kind: UInt8 {
         case authenticate, select, role, setName, publish, canary, session, poll
+        /// A script being loaded, an event appended and published by it; the epoch; a user's history.
+        case load, append, epoch, history
         /// The presence link's own canary: a write that changes nothing.
         case probe
         /// The own link's: it has to say something once a second.

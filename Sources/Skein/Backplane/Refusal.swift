@@ -4,7 +4,7 @@
 enum Refusal: CaseIterable, Equatable {
     case passwordWrong, passwordNeeded, passwordUnknown, forbidden, loading, replica, primaryDown
     case outOfMemory, notPersisting, replicasMissing, busy, clientsFull, protectedMode
-    case clusterDown, clusterMoved, databaseMissing, commandUnknown, other
+    case clusterDown, clusterMoved, databaseMissing, commandUnknown, scriptMissing, other
 
     init(_ reply: Bytes) {
         self = Self.beginnings.first { reply.begins($0.text) }?.refusal ?? .other
@@ -22,6 +22,7 @@ enum Refusal: CaseIterable, Equatable {
         ("DENIED", .protectedMode), ("CLUSTERDOWN", .clusterDown), ("MOVED", .clusterMoved),
         ("ASK ", .clusterMoved), ("TRYAGAIN", .clusterMoved), ("CROSSSLOT", .clusterMoved),
         ("ERR DB index is out of range", .databaseMissing), ("ERR unknown command", .commandUnknown),
+        ("NOSCRIPT", .scriptMissing),
     ]
 
     /// It concerns what is written, and passes by itself or not: the link is good for all else, so
@@ -32,7 +33,7 @@ enum Refusal: CaseIterable, Equatable {
             .clusterDown, .clusterMoved:
             true
         case .passwordWrong, .passwordNeeded, .passwordUnknown, .forbidden, .replica, .clientsFull,
-            .protectedMode, .databaseMissing, .commandUnknown, .other:
+            .protectedMode, .databaseMissing, .commandUnknown, .scriptMissing, .other:
             false
         }
     }
@@ -76,7 +77,8 @@ enum Refusal: CaseIterable, Equatable {
         case .databaseMissing:
             "this node needs the databases \(need.databases); set `databases 16` there"
         case .commandUnknown:
-            "it lacks a command that this node needs; use Redis 6 or later, and its port, not a Sentinel's"
+            "it lacks a command that this node needs; use Redis 6.2 or later, and its port, not a Sentinel's"
+        case .scriptMissing: "it forgot a script of this node's, which is loaded again with the next link"
         case .other: "see its log"
         }
     }
@@ -94,6 +96,10 @@ enum RedisNeed: Equatable {
     /// Skein's own keys.
     case own
     case registry(prefix: String)
+    /// Appending to users' histories.
+    case append(prefix: String)
+    /// Reading them.
+    case history(prefix: String)
 
     /// The part of an ACL rule.
     var rule: String {
@@ -112,6 +118,10 @@ enum RedisNeed: Equatable {
         case .registry(let prefix):
             "+eval +select +time +exists +get +set +del +pexpire +zadd +zrange +zrem +zscore +spop +sunionstore "
                 + "+hkeys +hdel +hlen ~\(prefix)nodes ~\(prefix)node:* ~presence:* ~online:*"
+        case .append(let prefix):
+            "+evalsha +script|load +get +set +del +time +xadd +xtrim +xrevrange +pexpire +publish "
+                + "~\(prefix)* &user:*"
+        case .history(let prefix): "+eval +get +set +time +xrevrange ~\(prefix)*"
         }
     }
 

@@ -97,6 +97,15 @@ extension RouterCore {
             cleared(reply)
             return
         }
+        if awaited.kind == .history, reply.value.kind == .array {
+            historyHeard(reply)
+            return
+        }
+        if reply.value.kind == .string, awaited.kind == .epoch || awaited.kind == .load {
+            let text = reply.value.text ?? ""
+            if awaited.kind == .epoch { epochHeard(text) } else { state.appendHash = Array(text.utf8) }
+            return
+        }
         switch reply.value.kind {
         case .integer:
             answered(role, awaited, .integer(reply.value.integer ?? 0))
@@ -109,7 +118,9 @@ extension RouterCore {
             }
         case .array where awaited.kind == .role:
             roleAnswered(role, isPrimary: reply.value.count > 0 && reply.value[0].text == "master")
-        case .string, .status, .array, .null:
+        case .null:
+            answered(role, awaited, .null)
+        case .string, .status, .array:
             answered(role, awaited, .other)
         }
     }
@@ -128,6 +139,12 @@ extension RouterCore {
         }
         switch awaited.kind {
         case .publish: acknowledged()
+        case .append:
+            metrics.historyEvents.add()
+            acknowledged()
+        case .epoch:
+            if case .null = reply { makeEpoch() }
+        case .history: historyUnreadable()
         case .setName: becameReady(role)
         case .session: sessionAnswered(awaited, isPresent)
         case .poll: pollAnswered(awaited, isPresent)
@@ -136,7 +153,7 @@ extension RouterCore {
         case .arrival: arrivalAnswered(awaited, isPresent)
         case .sweep: swept(hasMore: isPresent == true)
         case .beat: beatAnswered(was: isPresent ?? true)
-        case .authenticate, .select, .role, .canary, .write, .pulse, .revocations, .nodes, .clear: break
+        case .authenticate, .select, .role, .load, .canary, .write, .pulse, .revocations, .nodes, .clear: break
         }
     }
 
@@ -144,6 +161,11 @@ extension RouterCore {
         let refusal = Refusal(text)
         if isMinor(refusal, awaited, text) {
             if awaited.kind == .setName { becameReady(role) }
+            return
+        }
+        // A key of another type, say: one user's trouble, not the link's.
+        if awaited.kind == .history, refusal == .other {
+            historyUnreadable()
             return
         }
         if awaited.kind == .session { sessionAnswered(awaited, nil) }
@@ -202,6 +224,8 @@ extension RouterCore {
         case .probe, .write, .arrival, .sweep: .presence(prefix: state.channelPrefix)
         case .pulse: .own
         case .beat, .nodes, .clear: .registry(prefix: state.channelPrefix)
+        case .load, .append: .append(prefix: state.channelPrefix)
+        case .epoch, .history: .history(prefix: state.channelPrefix)
         case .session, .poll: .session
         case .revocation, .revocations: .revocations(prefix: state.channelPrefix)
         }

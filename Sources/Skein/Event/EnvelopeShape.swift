@@ -45,7 +45,7 @@ extension EnvelopeShape {
     @inline(__always)
     func bytesMax(for event: EventView) -> Int {
         event.type.count + event.data.count + event.timestamp.count + event.target.count
-            + event.requestID.count + 96
+            + event.requestID.count + 96 + Offset.textBytesMax + 12
     }
 
     /// Splices the event's own bytes into this envelope. It is valid JSON because each part was
@@ -57,6 +57,10 @@ extension EnvelopeShape {
         case .event: writer.append("{\"event\":\"")
         }
         writer.append(event.type)
+        if event.offset.hasEvent {
+            writer.append("\",\"offset\":\"")
+            writer.append(event.offset)
+        }
         if hasTarget && !event.target.isEmpty {
             writer.append("\",\"targetUserId\":\"")
             writer.append(event.target)

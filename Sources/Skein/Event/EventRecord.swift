@@ -20,12 +20,16 @@ struct EventView {
     var target = Bytes.empty
     /// The connection that caused it, where it lives on this node.
     var origin = ConnectionReference.none
+    /// Where it stands in its user's history; `none` where it is not kept.
+    var offset = Offset.none
     var flags: Flags = []
 
     struct Flags: OptionSet {
         let rawValue: UInt8
         /// To the user's other devices, not to `origin`.
         static let exceptOrigin = Flags(rawValue: 1)
+        /// Of the moment, such as typing: no history keeps it.
+        static let transient = Flags(rawValue: 2)
     }
 }
 
@@ -49,6 +53,7 @@ struct ConnectionReference: Equatable, Hashable, BitwiseCopyable {
 private struct EventHead: BitwiseCopyable {
     var userHash: UInt64
     var origin: UInt64
+    var offset: Offset
     var dataBytes: UInt32
     var typeBytes: UInt16
     var requestBytes: UInt16
@@ -69,7 +74,7 @@ extension EventView {
     @unsafe
     func store(to memory: UnsafeMutablePointer<UInt8>) {
         let head = EventHead(
-            userHash: userHash, origin: origin.rawValue, dataBytes: UInt32(data.count),
+            userHash: userHash, origin: origin.rawValue, offset: offset, dataBytes: UInt32(data.count),
             typeBytes: UInt16(type.count), requestBytes: UInt16(requestID.count),
             targetBytes: UInt16(target.count), userBytes: UInt8(user.count),
             timestampBytes: UInt8(timestamp.count), flags: flags.rawValue)
@@ -90,10 +95,10 @@ extension EventView {
     /// - Parameter record: what `store` wrote.
     init(record: Bytes) {
         let head = unsafe UnsafeRawPointer(record.base).loadUnaligned(as: EventHead.self)
-        var offset = MemoryLayout<EventHead>.size
+        var end = MemoryLayout<EventHead>.size
         func next(_ count: Int) -> Bytes {
-            defer { offset += count }
-            return record.slice(from: offset, count: count)
+            defer { end += count }
+            return record.slice(from: end, count: count)
         }
         user = next(Int(head.userBytes))
         type = next(Int(head.typeBytes))
@@ -103,6 +108,7 @@ extension EventView {
         data = next(Int(head.dataBytes))
         userHash = head.userHash
         origin = ConnectionReference(rawValue: head.origin)
+        offset = head.offset
         flags = Flags(rawValue: head.flags)
     }
 }

@@ -41,9 +41,25 @@ public struct Limits: Sendable, Equatable {
     /// How long a send may make no progress. Past it the connection is reset.
     public var writeTimeout: Duration = .seconds(10)
 
-    // Send queue of one connection. Past either: close 4008.
+    // Send queue of one connection; 0: none. Past either: close 4008.
     public var sendQueueMessagesMax = 256
     public var sendQueueBytesMax = 1_048_576
+
+    // History
+    /// Events kept of each user for who comes back; 0: none, and no event has an offset.
+    public var historyEventsMax = 256
+    public var historyAge: Duration = .seconds(600)
+    /// What one user's kept events may take in memory, and what one resume may bring from Redis.
+    public var historyUserBytesMax = 1_048_576
+    /// What the kept events of all users may take on the memory backplane. 0: an eighth of what the
+    /// process may use.
+    public var historyBytesMax = 0
+    /// Users whose history the memory backplane knows, gone or not.
+    public var historyUsersMax = 1_000_000
+    /// How long Redis remembers where a user stands who is sent nothing.
+    public var historyPositionAge: Duration = .seconds(604_800)
+    /// Histories that are asked of Redis at once; the rest wait.
+    public var historyReadsMax = 16
 
     /// Memory of all connections of the node: records, send queues, partial messages, contexts. At
     /// 80 % of it newcomers are refused, at all of it those that hold the most are reset. 0: half of
@@ -79,6 +95,11 @@ public struct Limits: Sendable, Equatable {
     /// Receive buffers of one shard, a power of two, and the bytes of each.
     public var receiveBuffersCount = 512
     public var receiveBufferBytes = 8_192
+    /// Bytes of one connection that one turn reads; the rest waits for the next, behind all others.
+    public var receiveTurnBytesMax = 65_536
+    /// Bytes made in one turn of an event for everyone where each connection needs bytes of its own (TLS,
+    /// compression that keeps its context); the turns after it go on with the rest.
+    public var fanOutTurnBytesMax = 16_777_216
     /// Batches of messages from one thread to all others that may be under way, 64 KiB each.
     public var parcelsMax = 256
     /// Requests from outside the loops (control plane, library) that one loop may have waiting.

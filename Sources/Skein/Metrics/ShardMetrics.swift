@@ -74,6 +74,14 @@ struct ShardMetrics: ~Copyable, Sendable {
     let deliveries = Counter()
     let slowConsumers = Counter()
     let malformed = Counter()
+    /// Receives that waited for the next turn because their connection had its share of this one.
+    let deferredReads = Counter()
+    /// Receives that found no buffer free and were asked for again.
+    let starvedReads = Counter()
+    /// Events for everyone that took more than one turn.
+    let slicedBroadcasts = Counter()
+    let ringOverflows = Counter()
+    let ringRefusals = Counter()
     let sendQueueHighWater = Counter()
     let drops = CounterArray(DropReason.allCases.count)
     let handshakes = CounterArray(HandshakeResult.allCases.count)
@@ -94,6 +102,16 @@ struct ShardMetrics: ~Copyable, Sendable {
     let isListening = Counter()
     /// What the shard holds for its connections, now.
     let memoryBytes = Counter()
+    // History; the memory backplane's, but for the first two
+    /// By `ResumeResult`.
+    let resumes = CounterArray(ResumeResult.allCases.count)
+    /// Events given to those who came back.
+    let replayed = Counter()
+    let historyEvents = Counter()
+    let historyBytes = Counter()
+    let historyUsers = Counter()
+    /// By `HistoryLoss`.
+    let historyLosses = CounterArray(HistoryLoss.allCases.count)
     // TLS
     let tlsSessions = Counter()
     let tlsHandshakes = Counter()
@@ -133,6 +151,11 @@ struct ShardMetrics: ~Copyable, Sendable {
         shard.deliveries = deliveries.count
         shard.slowConsumers = slowConsumers.count
         shard.malformed = malformed.count
+        shard.deferredReads = deferredReads.count
+        shard.starvedReads = starvedReads.count
+        shard.slicedBroadcasts = slicedBroadcasts.count
+        shard.ringOverflows = ringOverflows.count
+        shard.ringRefusals = ringRefusals.count
         shard.sendQueueHighWaterBytes = sendQueueHighWater.count
         for reason in DropReason.allCases { shard.dropped[reason.name] = drops[reason.rawValue].count }
         for result in HandshakeResult.allCases {
@@ -145,6 +168,14 @@ struct ShardMetrics: ~Copyable, Sendable {
         shard.loopTurn = loopTurn.snapshot
         shard.sendBatch = sendBatch.snapshot
         shard.memoryBytes = memoryBytes.count
+        for result in ResumeResult.allCases where result != .none {
+            shard.resumes[result.name] = resumes[Int(result.rawValue)].count
+        }
+        shard.replayed = replayed.count
+        shard.historyEvents = historyEvents.count
+        shard.historyBytes = historyBytes.count
+        shard.historyUsers = Int(historyUsers.count)
+        for loss in HistoryLoss.allCases { shard.historyLosses[loss.name] = historyLosses[loss.rawValue].count }
         shard.tlsSessions = Int(tlsSessions.count)
         shard.tlsHandshakes = tlsHandshakes.count
         shard.tlsResumed = tlsResumed.count

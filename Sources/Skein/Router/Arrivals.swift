@@ -10,6 +10,7 @@ extension RouterCore {
         let id = reader.text()
         let agent = reader.text()
         let hash = UserHash.of(id)
+        let asked = flags.contains(.resumes) ? reader.number(ResumePoint.self) : nil
         if flags.contains(.again) {
             if let user = state.users.find(id, hash: hash) { writeDevice(user, reference, agent) }
             return
@@ -25,6 +26,10 @@ extension RouterCore {
             }
             user = new
         }
+        if state.users[user].deviceCount == 0 {
+            state.users[user].deliveredSince = state.journal.nextSequence
+            state.users[user].deliveredThrough = 0
+        }
         state.users[user].deviceCount += 1
         state.users[user].change &+= 1
         let needsSession = flags.contains(.needsSession)
@@ -35,14 +40,10 @@ extension RouterCore {
         let needsPlace = countsOnAllNodes
         if !needsSession && !needsPlace { writeDevice(user, reference, agent) }
         hear(user)
-        let isHeard = state.users[user].hearing == .yes || !state.links[.subscribe].isReady
-        if isHeard, !needsSession, !needsPlace {
-            answer(reference, .welcome)
-            return
-        }
         let waiter = Waiter(
             reference: reference, next: state.users[user].firstWaiter, user: user,
-            needsSession: needsSession, hasSession: false, hasPlace: !needsPlace,
+            needsSession: needsSession, hasSession: false, hasPlace: !needsPlace, resumes: asked != nil,
+            asked: asked ?? ResumePoint(epoch: 0, offset: .none), after: state.journal.nextSequence - 1,
             agent: needsSession ? OwnedText(copying: agent) : .none)
         guard let place = state.waiters.insert(waiter) else {
             answer(reference, .unavailable)
@@ -51,7 +52,7 @@ extension RouterCore {
         state.users[user].firstWaiter = place
         if needsSession {
             askForSession(user, waiter: place)
-        } else if needsPlace, !writeDevice(user, reference, agent, waiter: place) {
+        } else if !needsPlace || !writeDevice(user, reference, agent, waiter: place) {
             givePlace(place)
         }
     }
@@ -101,12 +102,17 @@ extension RouterCore {
     /// Between a user's last device and the end of the user's presence.
     static var quietMilliseconds: Int { 5_000 }
 
-    func answer(_ reference: ConnectionReference, _ result: JoinResult) {
-        let memory = unsafe state.outbox.append(
+    /// - Parameter history: what a welcomed device is told of it.
+    func answer(_ reference: ConnectionReference, _ result: JoinResult, _ history: Bytes = .empty) {
+        guard let memory = unsafe state.outbox.append(
             to: reference.shard, kind: ShardRecord.joined.rawValue, flags: result.rawValue,
-            argument: reference.rawValue)
-        // Without room the handshake's own deadline ends it.
-        if unsafe memory == nil { metrics.overload.add() }
+            argument: reference.rawValue, payloadBytes: history.count)
+        else {
+            // Without room the handshake's own deadline ends it.
+            metrics.overload.add()
+            return
+        }
+        unsafe history.copy(to: memory)
     }
 
     // MARK: Subscriptions
@@ -152,6 +158,8 @@ extension RouterCore {
         state.unacknowledgedSubscribes = max(0, state.unacknowledgedSubscribes - 1)
         guard let user = state.users.find(id, hash: UserHash.of(id)) else { return }
         state.users[user].hearing = .yes
+        // Heard before, and then not for a while: whatever was said meanwhile is in history.
+        if state.users[user].isPlaced { catchUp(user) }
         serveWaiters(of: user)
     }
 
@@ -180,9 +188,11 @@ extension RouterCore {
 
     // MARK: Waiters
 
-    private func isServed(_ waiter: Waiter) -> Bool {
+    private func isServed(_ place: UInt32) -> Bool {
+        let waiter = state.waiters[place]
         guard !waiter.needsSession || waiter.hasSession, waiter.hasPlace else { return false }
-        return state.users[waiter.user].hearing == .yes || !state.links[.subscribe].isReady
+        guard state.users[waiter.user].hearing == .yes else { return !state.links[.subscribe].isReady }
+        return !waitsForHistory(place)
     }
 
     func serveWaiters(of user: UInt32) {
@@ -190,8 +200,8 @@ extension RouterCore {
         var place = state.users[user].firstWaiter
         while place != ConnectionRecord.none {
             let waiter = state.waiters[place]
-            if isServed(waiter) {
-                answer(waiter.reference, .welcome)
+            if isServed(place) {
+                welcome(waiter)
                 removeWaiter(place)
             } else {
                 state.waiters[place].next = kept
@@ -208,7 +218,7 @@ extension RouterCore {
         answer(waiter.reference, result)
     }
 
-    private func forgetWaiter(of reference: ConnectionReference, _ user: UInt32) {
+    func forgetWaiter(of reference: ConnectionReference, _ user: UInt32) {
         var previous = ConnectionRecord.none
         var place = state.users[user].firstWaiter
         while place != ConnectionRecord.none {
@@ -280,6 +290,17 @@ extension ByteWriter {
         append("\r\n")
         append(prefix)
         append(id)
+        append("\r\n")
+    }
+
+    /// A bulk string of three parts.
+    mutating func appendBulk(_ prefix: [UInt8], _ id: Bytes, _ suffix: StaticString) {
+        append(UInt8(ascii: "$"))
+        appendDecimal(prefix.count + id.count + suffix.utf8CodeUnitCount)
+        append("\r\n")
+        append(prefix.span)
+        append(id)
+        append(suffix)
         append("\r\n")
     }
 

@@ -26,15 +26,40 @@ extension RouterCore {
     /// - Parameter id: whose channel it came on; `nil` on the channels for everyone, where the
     ///   envelope says who.
     private func heardEvent(_ payload: Bytes, for id: Bytes?, _ shape: EnvelopeShape) {
+        guard var event = self.event(in: payload, shape) else {
+            metrics.malformed.add()
+            return
+        }
+        let source = id.map { self.source(of: payload, on: $0) } ?? .backend
+        event.take(source)
+        if let id, let offset = self.offset(in: payload, from: source) {
+            heardKept(&event, id, offset, source)
+            return
+        }
+        guard isNew(source) else {
+            metrics.duplicates.add()
+            return
+        }
+        if let id {
+            address(&event, id)
+            return
+        }
+        let target = shape == .relay ? member("targetUserId", payload) : nil
+        switch recipient(of: payload, shape, target) {
+        case .everyone: deliver(event)
+        case .user(let id): address(&event, id)
+        case .nobody: metrics.malformed.add()
+        }
+    }
+
+    /// An envelope as an event; `nil` where it is none. Its members stay in the index.
+    func event(in payload: Bytes, _ shape: EnvelopeShape) -> EventView? {
         let text = unsafe payload.buffer
         guard payload.count <= state.limits.messageBytesMax + 4_096, unsafe UTF8Validator.isValid(text.span),
             unsafe state.envelope.index.index(text.span),
             let type = member("type", payload), type.kind == .string,
             type.string.range.count <= ShardCore.typeBytesMax
-        else {
-            metrics.malformed.add()
-            return
-        }
+        else { return nil }
         var event = EventView(
             type: payload.slice(type.string), data: Bytes("{}"), timestamp: state.timestamp.bytes)
         if let data = member(shape.dataText, payload) { event.data = payload.slice(data.value) }
@@ -51,19 +76,7 @@ extension RouterCore {
         if let target, target.kind == .string, target.string.range.count <= 1_024 {
             event.target = payload.slice(target.string)
         }
-        guard isNew(payload, on: id, &event) else {
-            metrics.duplicates.add()
-            return
-        }
-        if let id {
-            address(&event, id)
-            return
-        }
-        switch recipient(of: payload, shape, target) {
-        case .everyone: deliver(event)
-        case .user(let id): address(&event, id)
-        case .nobody: metrics.malformed.add()
-        }
+        return event
     }
 
     private enum Recipient { case everyone, user(Bytes), nobody }
@@ -108,22 +121,35 @@ extension RouterCore {
         unsafe state.envelope.index.find(name, in: payload.buffer.span)
     }
 
-    /// Reads `via`, which nodes put on what they publish, and says whether the event is still to be
-    /// delivered here.
-    private func isNew(_ payload: Bytes, on id: Bytes?, _ event: inout EventView) -> Bool {
-        guard let via = member("via", payload), via.kind == .string else { return true }
+    /// Reads `via`, which nodes put on what they publish: node, connection, sequence and channel, 16
+    /// hexadecimal digits each.
+    func source(of payload: Bytes, on id: Bytes) -> EventSource {
+        guard let via = member("via", payload), via.kind == .string else { return .backend }
         let text = payload.slice(via.string)
-        // node-connection-sequence-channel, 16 hexadecimal digits each
-        guard let id, text.count >= 67, let node = text.hex(at: 0), let origin = text.hex(at: 17),
+        guard text.count >= 67, let node = text.hex(at: 0), let origin = text.hex(at: 17),
             let sequence = text.hex(at: 34), text.hex(at: 51) == Self.channelMark(id)
-        else { return true }
-        guard node == state.node else {
-            event.requestID = .empty
-            return heardOther(node, sequence)
+        else { return .backend }
+        guard node == state.node else { return .other(node: node, sequence: sequence) }
+        return .own(
+            sequence: sequence, origin: ConnectionReference(rawValue: origin), toOthers: text.count > 67)
+    }
+
+    /// Only what a node published has an offset; a backend's own member of that name says nothing.
+    func offset(in payload: Bytes, from source: EventSource) -> Offset? {
+        guard state.keepsHistory, source != .backend, let offset = member("offset", payload),
+            offset.kind == .string
+        else { return nil }
+        return Offset(parsing: payload.slice(offset.string))
+    }
+
+    /// Whether an event that no history keeps is still to be delivered here.
+    @inline(__always)
+    private func isNew(_ source: EventSource) -> Bool {
+        switch source {
+        case .backend: true
+        case .own(let sequence, _, _): heardOwn(sequence)
+        case .other(let node, let sequence): heardOther(node, sequence)
         }
-        event.origin = ConnectionReference(rawValue: origin)
-        if text.count > 67 { event.flags.insert(.exceptOrigin) }
-        return heardOwn(sequence)
     }
 
     private func heardCommand(_ payload: Bytes) {
@@ -189,6 +215,27 @@ extension RouterCore {
         writer.number(code)
         writer.text(id)
         writer.text(reason)
+    }
+}
+
+/// Who published what came on a user's channel.
+enum EventSource: Equatable {
+    /// Anyone; it was never counted.
+    case backend
+    case own(sequence: UInt64, origin: ConnectionReference, toOthers: Bool)
+    case other(node: UInt64, sequence: UInt64)
+}
+
+extension EventView {
+    /// Where it came from decides who gets its request's ID.
+    mutating func take(_ source: EventSource) {
+        switch source {
+        case .backend: break
+        case .own(_, let origin, let toOthers):
+            self.origin = origin
+            if toOthers { flags.insert(.exceptOrigin) }
+        case .other: requestID = .empty
+        }
     }
 }
 

@@ -13,10 +13,8 @@ extension RouterCore {
             deliver(event)
             return
         }
-        var isLocalUser = false
-        if let user = state.users.find(event.user, hash: event.userHash) {
-            isLocalUser = state.users[user].deviceCount > 0
-        }
+        let user = state.users.find(event.user, hash: event.userHash)
+        let isLocalUser = user.map { state.users[$0].deviceCount > 0 } ?? false
         guard let sequence = state.journal.append(
             record, isLocal: isLocalUser, at: state.now.nanoseconds)
         else {
@@ -25,7 +23,8 @@ extension RouterCore {
         }
         if state.isLocal {
             state.localSequence = sequence
-            if isLocalUser {
+            if let user, isLocalUser {
+                state.users[user].deliveredThrough = sequence
                 metrics.deliveredLocally.add()
                 deliver(event)
             }
@@ -76,11 +75,16 @@ extension RouterCore {
         state.json.writer.append(UInt8(ascii: "-"))
         state.json.writer.appendHex(Self.channelMark(event.user))
         if event.flags.contains(.exceptOrigin) { state.json.writer.append("-others") }
-        state.json.writer.append("\"}")
+        state.json.writer.append(UInt8(ascii: "\""))
         state.channel.clear()
         state.channel.writer.append("user:")
         state.channel.writer.append(event.user)
         let channel = state.channel.bytes
+        guard !state.keepsHistory || event.flags.contains(.transient) else {
+            writeAppend(event.user, sequence)
+            return
+        }
+        state.json.writer.append(UInt8(ascii: "}"))
         let payload = state.json.bytes
         let room = RESPCommand.publishBytes(channelBytes: channel.count, payloadBytes: payload.count)
         state.links[.publish].command(Awaited(kind: .publish), room: room) { writer in
@@ -89,11 +93,36 @@ extension RouterCore {
         }
     }
 
+    /// The append script instead of a PUBLISH: it closes the envelope behind the offset.
+    private func writeAppend(_ user: Bytes, _ sequence: UInt64) {
+        let channel = state.channel.bytes
+        let payload = state.json.bytes
+        let isDoubtful = sequence <= state.doubtfulThrough
+        let room = payload.count + 4 * user.count + state.historyKey.count + state.positionKey.count + 512
+        state.links[.publish].command(Awaited(kind: .append), room: room) { writer in
+            RESPCommand.writeArray(9, into: &writer)
+            writer.appendBulk("EVALSHA")
+            RESPCommand.writeBulk(state.appendHash.span, into: &writer)
+            writer.appendBulk("2")
+            writer.appendBulk(state.historyKey, user, "}")
+            writer.appendBulk(state.positionKey, user, "}")
+            writer.appendBulk(channel)
+            writer.appendBulk(payload)
+            writer.appendBulk(isDoubtful ? "1" : "0")
+            writer.append("$33\r\n")
+            writer.appendHex(state.node)
+            writer.append(UInt8(ascii: "-"))
+            writer.appendHex(sequence)
+            writer.append("\r\n")
+        }
+    }
+
     /// Redis has taken the oldest event that it had not answered for.
     @inline(__always)
     func acknowledged() {
         state.acknowledgedSequence += 1
         releaseJournal()
+        if !state.unready.isEmpty { serveUnready() }
     }
 
     func releaseJournal() {
@@ -117,7 +146,7 @@ extension RouterCore {
         return hash
     }
 
-    /// One of this node's own events came back.
+    /// One of this node's own events that no history keeps came back.
     ///
     /// - Returns: false when its devices here have it already.
     @inline(__always)
@@ -125,15 +154,31 @@ extension RouterCore {
         // A number that was never given is somebody else's invention; the event is delivered as any
         // backend's, and our own counting is not led astray.
         guard sequence < state.journal.nextSequence else { return true }
-        guard sequence > state.heardSequence else { return false }
-        state.heardSequence = sequence
-        metrics.heard.add()
-        if sequence >= state.journal.firstSequence, sequence < state.journal.nextSequence {
-            let accepted = state.journal.entry(sequence).acceptedAt
-            metrics.publishLatency.record(state.now.nanoseconds - accepted)
+        return noteOwn(sequence) && sequence > state.localSequence
+    }
+
+    /// Marks one of this node's own events as heard.
+    ///
+    /// They may come out of turn: where Redis refuses one, those behind it on the link, which no
+    /// history keeps, may still have been published.
+    ///
+    /// - Returns: false when it was heard before.
+    @inline(__always)
+    @discardableResult
+    func noteOwn(_ sequence: UInt64) -> Bool {
+        guard sequence < state.journal.nextSequence else { return false }
+        if sequence >= state.journal.firstSequence {
+            let entry = state.journal.entry(sequence)
+            guard !entry.isHeard else { return false }
+            state.journal.markHeard(sequence)
+            metrics.publishLatency.record(state.now.nanoseconds - entry.acceptedAt)
+        } else {
+            guard sequence > state.heardSequence else { return false }
         }
+        metrics.heard.add()
+        state.heardSequence = max(state.heardSequence, sequence)
         releaseJournal()
-        return sequence > state.localSequence
+        return true
     }
 
     /// One of another node's events came. Those of one node come in the order of their numbers;
@@ -165,12 +210,16 @@ extension RouterCore {
     func stopWaiting(_ why: String) {
         guard !state.isLocal else { return }
         state.isLocal = true
-        var sequence = max(state.heardSequence, state.localSequence) + 1
-        sequence = max(sequence, state.journal.firstSequence)
+        var sequence = max(state.localSequence + 1, state.journal.firstSequence)
         var count: UInt64 = 0
         while sequence < state.journal.nextSequence {
-            if state.journal.entry(sequence).isLocal {
-                deliver(EventView(record: state.journal.record(sequence)))
+            let entry = state.journal.entry(sequence)
+            if entry.isLocal, !entry.isHeard {
+                let event = EventView(record: state.journal.record(sequence))
+                if let user = state.users.find(event.user, hash: event.userHash) {
+                    state.users[user].deliveredThrough = max(state.users[user].deliveredThrough, sequence)
+                }
+                deliver(event)
                 count += 1
             }
             sequence += 1
@@ -197,10 +246,13 @@ extension RouterCore {
     /// Whether the oldest event that should have come back is overdue.
     func checkStall() {
         guard !state.isLocal else { return }
-        var sequence = max(state.heardSequence, state.localSequence) + 1
-        sequence = max(sequence, state.journal.firstSequence)
+        var sequence = max(state.localSequence + 1, state.journal.firstSequence)
         while sequence < state.journal.nextSequence {
             let entry = state.journal.entry(sequence)
+            guard !entry.isHeard else {
+                sequence += 1
+                continue
+            }
             let age = state.now.nanoseconds - entry.acceptedAt
             guard age > state.limits.backplaneStall.nanoseconds else { return }
             if entry.isLocal {

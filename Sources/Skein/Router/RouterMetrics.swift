@@ -36,6 +36,12 @@ struct RouterMetrics: ~Copyable, Sendable {
     let clearedNodes = Counter()
     let clearedDevices = Counter()
     let clearedUsers = Counter()
+    /// Events that were appended to a history.
+    let historyEvents = Counter()
+    /// Users whose devices were brought up to date from it.
+    let catchUps = Counter()
+    /// Users whose devices were told to come back, because it did not have all they missed.
+    let gaps = Counter()
     let publishLatency = Histogram()
     let loopTurn = Histogram()
 

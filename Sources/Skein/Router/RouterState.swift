@@ -22,6 +22,18 @@ struct RoutedUser: UserKeyed {
     /// Grows with each arrival and departure, so that a delayed step sees whether it still holds.
     var change: UInt32 = 0
     var isPresent = false
+    /// `last` says where the user's devices here stand.
+    var isPlaced = false
+    /// Reads of the user's history that wait or are out. While there is one, it brings what comes.
+    var reads: UInt16 = 0
+    /// The newest offset that the user's shard was given, or was told of.
+    var last = Offset.none
+    /// The newest that was heard and left to a read.
+    var left = Offset.none
+    /// Up to which of this node's own events the user's devices were served without Redis.
+    var deliveredThrough: UInt64 = 0
+    /// And since which there was one of them.
+    var deliveredSince: UInt64 = 0
 
     static var idOffset: Int { MemoryLayout<RoutedUser>.offset(of: \.id)! }
 }
@@ -35,6 +47,15 @@ struct Waiter: BitwiseCopyable {
     var hasSession: Bool
     /// Whether it is within its user's connections on all nodes.
     var hasPlace: Bool
+    /// It comes back, and says where it left off.
+    var resumes: Bool
+    var asked: ResumePoint
+    /// The last of this node's events that was accepted before it came.
+    var after: UInt64
+    /// A read for it waits or is out.
+    var isReading = false
+    /// It is in `unready`.
+    var isQueued = false
     /// What presence will say of the device once its session is known.
     var agent: OwnedText
 }
@@ -45,6 +66,23 @@ struct Delayed: BitwiseCopyable {
     var user: UInt32
     var generation: UInt32
     var change: UInt32
+}
+
+/// A device that waits until Redis has acknowledged an event of this node's.
+struct UnreadyWaiter: BitwiseCopyable {
+    var after: UInt64
+    var place: UInt32
+    var generation: UInt32
+}
+
+/// A question to Redis about a user's history: where the user stands, and what came after `from`.
+struct HistoryRead: BitwiseCopyable {
+    var user: UInt32
+    var generation: UInt32
+    /// The device that waits for it; `none` where it is for those that are here.
+    var waiter = ConnectionRecord.none
+    var waiterGeneration: UInt32 = 0
+    var from: Offset?
 }
 
 /// Up to where another node's events have been heard.
@@ -74,6 +112,15 @@ struct RouterState: ~Copyable {
     let commandChannel: [UInt8]
     let revocationsKey: [UInt8]
     let load: @Sendable () -> NodeLoad
+    /// Users have a history in Redis.
+    let keepsHistory: Bool
+    let epochKey: [UInt8]
+    /// What a user's keys begin with, up to the brace that the ID stands in.
+    let historyKey: [UInt8]
+    let positionKey: [UInt8]
+    let appendScript: [UInt8]
+    /// What Redis calls the script.
+    var appendHash: [UInt8] = []
 
     var users: UserTable<RoutedUser>
     var waiters: Slab<Waiter>
@@ -90,9 +137,23 @@ struct RouterState: ~Copyable {
     var acknowledgedSequence: UInt64 = 0
     var heardSequence: UInt64 = 0
     var localSequence: UInt64 = 0
+    /// Sent before the link broke, and not answered for: Redis may have them.
+    var doubtfulThrough: UInt64 = 0
     /// Redis is not to be waited for: this node's devices are served at once.
     var isLocal = true
     var heardNodes = RawList<HeardNode>()
+
+    /// Of the history in Redis, once it is known.
+    var epoch: UInt64?
+    var toRead = RawQueue<HistoryRead>()
+    /// Reads without an answer yet, in the order of the link.
+    var readsOut = RawQueue<HistoryRead>()
+    /// Devices that wait until Redis has acknowledged an event.
+    var unready = RawQueue<UnreadyWaiter>()
+    /// Since when reads wait for their link.
+    var readsBlockedSince: Instant?
+    /// What a device is given that comes back.
+    var replay = CommandBuffer(capacity: 0)
 
     var toSubscribe = RawQueue<UInt32>()
     var unacknowledgedSubscribes = 0
@@ -222,6 +283,16 @@ extension RouterState {
             canaryChannel: Array("\(configuration.redisPrefix)canary:\(shared.nodeID)".utf8),
             commandChannel: Array("\(configuration.redisPrefix)commands".utf8),
             revocationsKey: Array("\(configuration.redisPrefix)revocations".utf8), load: load,
+            keepsHistory: redis != nil && limits.historyEventsMax > 0,
+            epochKey: Array("\(configuration.redisPrefix)epoch".utf8),
+            historyKey: Array("\(configuration.redisPrefix)history:{".utf8),
+            positionKey: Array("\(configuration.redisPrefix)position:{".utf8),
+            appendScript: Array(
+                HistoryScripts.append(
+                    eventsMax: limits.historyEventsMax,
+                    ageMilliseconds: Int(limits.historyAge.milliseconds),
+                    positionMilliseconds: Int(max(limits.historyPositionAge, limits.historyAge).milliseconds)
+                ).utf8),
             users: UserTable(usersMax: 1 << 20), waiters: Slab(maxSlots: 1 << 20),
             outbox: Outbox(targets: shared.shardInboxes, pool: ParcelPool(parcelsMax: limits.parcelsMax)),
             journal: Journal(

@@ -48,6 +48,7 @@ extension RouterCore {
         pollSlice()
         runDelayed()
         keepLease()
+        giveUpBlockedReads()
         finishIfDone()
     }
 
@@ -56,6 +57,7 @@ extension RouterCore {
         fillPublishLink()
         sendMarks()
         flushSubscribes()
+        flushReads()
         for role in RedisLink.Role.allCases where isGathered(role) {
             if !state.links[role].session.isNone, state.links[role].filling.count > 0 { seal(role) }
             if let submission = state.links[role].takeOff(at: state.now) {
@@ -135,6 +137,10 @@ extension RouterCore {
             failed(.own, .silent(seconds: Int(silence / 1_000_000_000)))
             return
         }
+        guard !state.keepsHistory else {
+            askForEpoch()
+            return
+        }
         state.links[.own].command(Awaited(kind: .pulse), room: 32) { writer in
             RESPCommand.writeArray(1, into: &writer)
             writer.appendBulk("PING")
@@ -165,7 +171,7 @@ extension RouterCore {
         // All four links: without the third nobody's session can be asked for, without the fourth
         // nothing of Skein's own.
         let isWhole = isUp && state.links[.presence].isProven && state.links[.own].isProven
-            && state.refusedWrites == nil
+            && state.refusedWrites == nil && (!state.keepsHistory || state.epoch != nil)
         guard isWhole != state.wasWhole else { return }
         state.wasWhole = isWhole
         if isWhole {

@@ -25,11 +25,14 @@ package struct LoopFigures: Sendable {
     package var users = 0
     package var timers = 0
     package var buffersLent = 0
+    /// Of these, with receives that wait for the next turn.
+    package var buffersDeferred = 0
     /// Work that is put off to the end of a turn, or to the next.
     package var deferred = 0
     // The router's alone.
     package var waiters = 0
     package var queuedEvents = 0
+    package var reads = 0
     package var isUp = false
     package var deliversLocally = false
 }
@@ -47,6 +50,9 @@ package struct ConnectionFigures: Sendable {
     package var isStarved: Bool
     package var backlogBytes: Int
     package var backlogMessages: Int
+    /// What may wait for it.
+    package var backlogBytesMax: Int
+    package var backlogMessagesMax: Int
 }
 
 extension Server {
@@ -102,7 +108,7 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
     }
 
     var isFinished: Bool { loop.machine.isFinished }
-    var hasParcels: Bool { loop.inbox.depth.parcels > 0 }
+    var hasParcels: Bool { loop.hasParcels }
 
     var figures: LoopFigures {
         let core = loop.machine.core
@@ -112,6 +118,11 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
         figures.timers = core.state.timers.count
         figures.buffersLent = core.state.buffers.lent
         figures.deferred = core.state.moving.count + core.state.starved.count + core.state.reaped.count
+            + core.state.partings.count + core.state.deferred.count
+            + (core.state.fanOut.isUnderWay ? 1 : 0)
+        for index in 0..<core.state.deferred.count where core.state.deferred[index].hasBuffer {
+            figures.buffersDeferred += 1
+        }
         return figures
     }
 
@@ -120,6 +131,7 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
         for slot in 0..<UInt32(core.state.connections.highWater) where core.state.connections.isLive(slot) {
             let record = core.state.connections[slot]
             let hasBacklog = record.backlog.exists
+            let most = core.sendQueueMax(isReplaying: record.flags.contains(.replaying))
             body(
                 ConnectionFigures(
                     slot: slot, generation: core.state.connections.generation(of: slot), fd: record.fd,
@@ -129,7 +141,8 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
                     isSending: record.flags.contains(.sending),
                     isStarved: record.flags.contains(.starved),
                     backlogBytes: hasBacklog ? record.backlog.value.bytes : 0,
-                    backlogMessages: hasBacklog ? record.backlog.value.messages : 0))
+                    backlogMessages: hasBacklog ? record.backlog.value.messages : 0,
+                    backlogBytesMax: most.bytes, backlogMessagesMax: most.messages))
         }
     }
 }
@@ -153,7 +166,7 @@ private final class SteppedRouter<R: Ring & ~Copyable>: SteppedLoop {
     }
 
     var isFinished: Bool { loop.machine.isFinished }
-    var hasParcels: Bool { loop.inbox.depth.parcels > 0 }
+    var hasParcels: Bool { loop.hasParcels }
 
     var figures: LoopFigures {
         let core = loop.machine.core
@@ -162,6 +175,7 @@ private final class SteppedRouter<R: Ring & ~Copyable>: SteppedLoop {
         figures.buffersLent = core.state.buffers.lent
         figures.waiters = core.state.waiters.count
         figures.queuedEvents = core.state.journal.count
+        figures.reads = core.state.toRead.count + core.state.readsOut.count
         figures.isUp = core.state.wasWhole
         figures.deliversLocally = core.state.isLocal
         return figures

@@ -10,12 +10,22 @@ extension ShardCore {
     func move(_ slot: UInt32, to home: Int, id: Bytes) {
         state.timers.cancel(slot)
         let record = state.connections[slot]
+        precondition(!record.backlog.exists, "a connection moved away from what is in flight for it")
         state.pending.append(Submission(.release, fd: record.fd, token: .ignored))
         state.moving.append(Move(home: UInt32(home), record: record, id: OwnedText(copying: id)))
         metrics.handshaking.subtract()
         state.bytesHeld -= Int(record.bytesHeld)
         if !record.tls.isNone { metrics.tlsSessions.subtract() }
         state.connections.remove(slot)
+    }
+
+    /// A move that had to wait for a backlog, now that there is none.
+    func moveOn(_ slot: UInt32) {
+        var id = state.connections[slot].handshake.value.userID
+        guard !id.bytes.isEmpty else { return }
+        state.connections[slot].handshake.value.userID = .none
+        move(slot, to: state.shared.home(of: UserHash.of(id.bytes)), id: id.bytes)
+        id.free()
     }
 
     func sendMoves() {
@@ -71,7 +81,7 @@ extension ShardCore {
 
     private static func abandon(_ record: ConnectionRecord, at host: any Host) {
         var record = record
-        record.handshake.value.username.free()
+        record.handshake.value.freeTexts()
         record.handshake.free()
         record.userAgent.free()
         if !record.tls.isNone { record.tls.free() }
@@ -123,7 +133,13 @@ extension ShardCore {
         }
         state.connections[slot].state = .joining
         let needsSession = state.shared.sessionRequired
-        let isAsked = tellRouter(arrived: slot, user: user, flags: needsSession ? .needsSession : [])
+        var flags: ArrivalFlags = needsSession ? .needsSession : []
+        var point: ResumePoint?
+        if state.keepsHistory, case .point(let asked) = resumeRequest(slot) {
+            flags.insert(.resumes)
+            point = asked
+        }
+        let isAsked = tellRouter(arrived: slot, user: user, flags: flags, resuming: point)
         if !isAsked { refuse(slot, status: 503, result: .overload, retryAfterSeconds: 1) }
     }
 
@@ -146,10 +162,12 @@ extension ShardCore {
     }
 
     @discardableResult
-    func tellRouter(arrived slot: UInt32, user: UInt32, flags: ArrivalFlags) -> Bool {
+    func tellRouter(
+        arrived slot: UInt32, user: UInt32, flags: ArrivalFlags, resuming point: ResumePoint? = nil
+    ) -> Bool {
         let id = state.users.id(of: user)
         let agent = state.connections[slot].userAgent.bytes
-        let bytes = RecordWriter.bytes(id, agent)
+        let bytes = RecordWriter.bytes(id, agent) + (point == nil ? 0 : MemoryLayout<ResumePoint>.size)
         guard let memory = unsafe state.outbox.append(
             to: state.shared.routerIndex, kind: RouterRecord.arrive.rawValue, flags: flags.rawValue,
             argument: reference(slot).rawValue, payloadBytes: bytes)
@@ -160,39 +178,66 @@ extension ShardCore {
         var writer = unsafe RecordWriter(memory, capacity: bytes)
         writer.text(id)
         writer.text(agent)
+        if let point { writer.number(point) }
         state.connections[slot].flags.insert(.toldRouter)
         return true
     }
 
     func tellRouter(left slot: UInt32, user: UInt32) {
         let id = state.users.id(of: user)
-        let bytes = RecordWriter.bytes(id)
-        guard let memory = unsafe state.outbox.append(
-            to: state.shared.routerIndex, kind: RouterRecord.leave.rawValue,
-            argument: reference(slot).rawValue, payloadBytes: bytes)
-        else {
-            // The router counts a device too many: a subscription and the user's presence stay for
-            // as long as this node lives. That takes 16 MiB under way to a router that stands still.
+        let reference = reference(slot).rawValue
+        guard state.departures.isEmpty, sayLeft(reference, id) else {
+            // Untold, the router would count a device too many for as long as this node lives.
             metrics.countDropped(.overload)
+            if state.departures.isEmpty { waitToTell() }
+            state.departures.append(Departure(reference: reference, userID: OwnedText(copying: id)))
             return
         }
+    }
+
+    /// Tells of those who left while there was no room, in their order.
+    func tellDepartures() {
+        guard !state.departures.isEmpty, state.now >= state.departuresDue else { return }
+        while !state.departures.isEmpty {
+            guard sayLeft(state.departures[0].reference, state.departures[0].userID.bytes) else {
+                waitToTell()
+                return
+            }
+            var told = state.departures.popFirst()
+            told?.userID.free()
+        }
+    }
+
+    /// A router that stands still has made no room a moment later.
+    private func waitToTell() { state.departuresDue = state.now.advanced(byMilliseconds: 10) }
+
+    private func sayLeft(_ reference: UInt64, _ id: Bytes) -> Bool {
+        let bytes = RecordWriter.bytes(id)
+        guard let memory = unsafe state.outbox.append(
+            to: state.shared.routerIndex, kind: RouterRecord.leave.rawValue, argument: reference,
+            payloadBytes: bytes)
+        else { return false }
         var writer = unsafe RecordWriter(memory, capacity: bytes)
         writer.text(id)
+        return true
     }
 
     /// The router's answer: the user's channels are heard, or the handshake fails.
-    func joined(_ reference: ConnectionReference, _ result: JoinResult) {
+    func joined(_ reference: ConnectionReference, _ result: JoinResult, _ history: Bytes) {
         guard let slot = slot(of: reference), state.connections[slot].state == .joining else { return }
         switch result {
-        case .welcome: open(slot)
+        case .welcome: open(slot, history)
         case .noSession: refuse(slot, status: 401, result: .noSession)
         case .unavailable: refuse(slot, status: 503, result: .unavailable, retryAfterSeconds: 2)
         case .tooMany: refuse(slot, status: 429, result: .tooManyUser, retryAfterSeconds: 5)
         }
     }
 
-    /// Answers 101, tells the client that it is connected, and goes on with what it sent meanwhile.
-    func open(_ slot: UInt32) {
+    /// Answers 101, tells the client that it is connected, gives it what it missed, and goes on with
+    /// what it sent meanwhile.
+    ///
+    /// - Parameter history: the router's word on it, where the backplane is Redis.
+    func open(_ slot: UInt32, _ history: Bytes = .empty) {
         guard !isRevoked(slot) else {
             refuse(slot, status: 401, result: .unauthorized)
             return
@@ -221,9 +266,14 @@ extension ShardCore {
         }
         state.arena.trim(room - writer.count)
         enqueue(slot, unsafe Bytes(memory, count: writer.count))
+        // Where it could not be sealed, nobody is there to be let in.
+        guard state.connections[slot].state != .dead else { return }
 
         let dialect = state.connections[slot].dialect
         state.connections[slot].state = .open
+        if state.connections[slot].flags.contains(.sending) {
+            state.connections[slot].deadline = state.now.advanced(by: state.limits.writeTimeout)
+        }
         state.connections[slot].connectedAtMilliseconds = state.wallMilliseconds
         state.connections[slot].lastHeard = state.now
         state.connections[slot].lastPing = state.now
@@ -234,15 +284,14 @@ extension ShardCore {
         schedule(slot)
 
         state.connections[slot].flags.insert(.announced)
-        let connection = Connection(core: self, slot: slot)
-        state.dialects.with(dialect) { $0.connected(connection) }
+        welcome(slot, history)
 
         // Frames that the client sent behind its handshake, before anything newly received.
         let early = bytes.slice(from: request.headBytes, count: bytes.count - request.headBytes)
         if early.count > 0 {
             unsafe consume(slot, UnsafeMutablePointer(mutating: early.base), early.count)
         }
-        state.connections[slot].handshake.value.username.free()
+        state.connections[slot].handshake.value.freeTexts()
         state.connections[slot].handshake.free()
         account(slot)
         guard state.connections[slot].state != .dead else { return }

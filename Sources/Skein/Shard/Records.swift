@@ -9,7 +9,8 @@ enum ShardRecord: UInt16 {
     case adopt = 1
     /// The authenticator's answer about the connection in the argument.
     case authenticated
-    /// The router's answer: a user's channels are heard. The result is in the flags.
+    /// The router's answer: a user's channels are heard. The result is in the flags; where there is
+    /// history, `Welcome` follows, and all that a client that resumes has missed.
     case joined
     /// An event for one user, who lives here if anywhere.
     case deliver
@@ -59,6 +60,8 @@ struct ArrivalFlags: OptionSet {
     static let needsSession = ArrivalFlags(rawValue: 1)
     /// The device is open already; nobody waits for an answer.
     static let again = ArrivalFlags(rawValue: 2)
+    /// It says where it left off: a `ResumePoint` follows.
+    static let resumes = ArrivalFlags(rawValue: 4)
 }
 
 /// Small self-describing payloads: fixed numbers, then texts each behind its length.
@@ -73,6 +76,13 @@ struct RecordReader {
         let part = bytes.slice(from: offset, count: MemoryLayout<T>.size)
         offset += MemoryLayout<T>.size
         return unsafe UnsafeRawPointer(part.base).loadUnaligned(as: T.self)
+    }
+
+    /// Bytes behind a length of 32 bits.
+    mutating func block() -> Bytes {
+        let count = Int(number(UInt32.self))
+        defer { offset += count }
+        return bytes.slice(from: offset, count: count)
     }
 
     mutating func text() -> Bytes {

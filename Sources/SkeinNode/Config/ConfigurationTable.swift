@@ -5,8 +5,8 @@ internal import Skein
 
 package enum ConfigurationTable {
     package static let keys: [ConfigurationKey] =
-        listeners + browsers + proxies + limits + timers + tls + compression + redis + authentication
-        + nodes + drain + machinery + logs
+        listeners + browsers + proxies + limits + history + timers + tls + compression + redis
+        + authentication + nodes + drain + machinery + logs
         + later
 
     package static let names: [String] = keys.map(\.name)
@@ -82,11 +82,12 @@ package enum ConfigurationTable {
             "WS_MAX_HEADER_SIZE", \.headBytesMax, .bytes, 1_024...65_536, unit: "bytes",
             "The head of a handshake. Past it: 431."),
         .limit(
-            "WS_SEND_QUEUE_MESSAGES", \.sendQueueMessagesMax, 1...1_048_576, unit: "messages",
-            "What may wait for one connection. Past it: close 4008."),
+            "WS_SEND_QUEUE_MESSAGES", \.sendQueueMessagesMax, 0...1_048_576, unit: "messages",
+            "What may wait for one connection; 0: no limit. Past it: close 4008."),
         .limit(
-            "WS_SEND_QUEUE_BYTES", \.sendQueueBytesMax, .bytes, 1_024...1_073_741_824,
-            unit: "bytes", "What may wait for one connection. Past it: close 4008."),
+            "WS_SEND_QUEUE_BYTES", \.sendQueueBytesMax, .bytes, 0...1_073_741_824,
+            unit: "bytes",
+            "What may wait for one connection; 0: no limit but WS_MEMORY_LIMIT. Past it: close 4008."),
         .limit(
             "WS_MESSAGE_RATE", \.messageRate, 0...many, unit: "messages a second",
             "What one connection may send; 0: no limit. Past it: RATE_LIMITED."),
@@ -122,6 +123,34 @@ package enum ConfigurationTable {
         .limit(
             "WS_HANDSHAKE_BURST", \.handshakeBurst, 0...many, unit: "handshakes",
             "How many may come at once from one address before the rate holds."),
+    ]
+
+    private static let history: [ConfigurationKey] = [
+        .limit(
+            "WS_HISTORY_SIZE", \.historyEventsMax, 0...100_000, unit: "events",
+            "Kept of each user for clients that come back; 0: no history, no offsets, no resume."),
+        .limit(
+            "WS_HISTORY_TTL", \.historyAge, second...24 * hour,
+            "How long events are kept for clients that come back."),
+        .limit(
+            "WS_HISTORY_USER_BYTES", \.historyUserBytesMax, .bytes, 1_024...1_073_741_824,
+            unit: "bytes",
+            "What one user's events may take in a node's memory, and what one resume may bring from "
+                + "Redis."),
+        .limit(
+            "WS_HISTORY_BYTES", \.historyBytesMax, .bytes, 0...1_099_511_627_776, unit: "bytes",
+            "What all users' events may take in the memory of a node without Redis; past it those go "
+                + "whose users were sent nothing for the longest time. 0: an eighth of what the "
+                + "process may use."),
+        .limit(
+            "WS_HISTORY_USERS", \.historyUsersMax, 128...100_000_000, unit: "users",
+            "Whose history a node without Redis knows, present or not; some 150 bytes each."),
+        .limit(
+            "WS_HISTORY_POSITION_TTL", \.historyPositionAge, hour...24 * hour * 90,
+            "How long Redis remembers where a user stands who is sent nothing."),
+        .limit(
+            "WS_HISTORY_READS", \.historyReadsMax, 1...4_096, unit: "reads",
+            "Histories that a node asks of Redis at once; the rest wait."),
     ]
 
     private static let timers: [ConfigurationKey] = [
@@ -299,6 +328,12 @@ package enum ConfigurationTable {
             "WS_READ_BUFFER_SIZE", \.receiveBufferBytes, .bytes, 1_024...1_048_576, unit: "bytes",
             "Each receive buffer of a shard; not one per connection."),
         .limit(
+            "WS_READ_TURN_SIZE", \.receiveTurnBytesMax, .bytes, 1_024...1_073_741_824, unit: "bytes",
+            "What one turn of a loop reads of one connection; the rest waits for the next turn."),
+        .limit(
+            "WS_FAN_OUT_TURN_SIZE", \.fanOutTurnBytesMax, .bytes, 1_024...1_073_741_824, unit: "bytes",
+            "What one turn makes of an event for everyone where nobody can share it, as under TLS."),
+        .limit(
             "WS_RECEIVE_BUFFERS", \.receiveBuffersCount, 16...32_768, unit: "buffers",
             "Receive buffers of one shard, a power of two."),
         .limit(
@@ -378,14 +413,6 @@ package enum ConfigurationTable {
             "WS_WRITE_BUFFER_SIZE", .bytes, default: nil, range: 0...1_073_741_824, unit: "bytes",
             idle: "frames are encoded once and shared, so no connection has a write buffer",
             "Accepted for older deployments."),
-        ConfigurationKey(
-            "WS_HISTORY_SIZE", .integer, default: "0", range: 0...1_000_000, unit: "events",
-            idle: "history and resume are not in this release: `connected` says resume false",
-            "Events kept for a client's return."),
-        ConfigurationKey(
-            "WS_HISTORY_TTL", .duration, default: nil, range: 0...24 * hour,
-            idle: "history and resume are not in this release: `connected` says resume false",
-            "How long events are kept for a client's return."),
         ConfigurationKey(
             "DATABASE_URL", .url, default: nil, flag: "database-url",
             idle: "the stores are not in this release: nothing is read or written there",

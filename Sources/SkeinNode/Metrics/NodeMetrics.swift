@@ -16,6 +16,7 @@ package enum NodeMetrics {
             [("version", snapshot.version), ("node_id", snapshot.nodeID), ("io", snapshot.io)], 1)
         writeConnections(snapshot, into: &out)
         writeTraffic(snapshot, into: &out)
+        writeHistory(snapshot, into: &out)
         writeLoops(snapshot, into: &out)
         writeBackplane(snapshot.backplane, into: &out)
         writeLimits(snapshot.limits, into: &out)
@@ -104,6 +105,29 @@ private extension NodeMetrics {
             snapshot.shards.map(\.sendQueueHighWaterBytes).max() ?? 0,
             "Most bytes that ever waited for one connection.")
         out.single(
+            "skein_deferred_reads_total", .counter, total(\.deferredReads),
+            "Receives that waited a turn because their connection brought more than its share.")
+        out.single(
+            "skein_starved_reads_total", .counter, total(\.starvedReads),
+            "Receives that found no buffer free and were asked for again; see WS_RECEIVE_BUFFERS.")
+        out.single(
+            "skein_sliced_broadcasts_total", .counter, total(\.slicedBroadcasts),
+            "Events for everyone that took a shard more than one turn; see WS_FAN_OUT_TURN_SIZE.")
+        out.single(
+            "skein_ring_overflows_total", .counter, total(\.ringOverflows),
+            "Turns in which the kernel had more answers than its queue has room for.")
+        out.single(
+            "skein_ring_refusals_total", .counter, total(\.ringRefusals),
+            "Calls that the kernel had no memory for, and that were made again.")
+        out.single(
+            "skein_tls_sessions", .gauge, snapshot.shards.reduce(0) { $0 + $1.tlsSessions },
+            "TLS sessions of connections, now.")
+        out.single(
+            "skein_tls_handshakes_total", .counter, total(\.tlsHandshakes), "TLS handshakes that were done.")
+        out.single(
+            "skein_tls_resumed_total", .counter, total(\.tlsResumed),
+            "TLS handshakes that a ticket made short.")
+        out.single(
             "skein_memory_bytes", .gauge, total(\.memoryBytes),
             "What connections hold: records, send queues, partial messages, contexts.")
         out.single(
@@ -115,8 +139,37 @@ private extension NodeMetrics {
         out.single(
             "skein_compression_bytes", .gauge, total(\.compressionBytes),
             "Memory that connections keep between compressed messages.")
+    }
+
+    static func writeHistory(_ snapshot: ServerSnapshot, into out: inout Exposition) {
+        func total(_ path: KeyPath<ShardSnapshot, UInt64>) -> UInt64 {
+            snapshot.shards.reduce(0) { $0 + $1[keyPath: path] }
+        }
         out.single(
-            "skein_history_events_total", .counter, 0, "Events appended to a history; none yet.")
+            "skein_history_events_total", .counter,
+            total(\.historyEvents) + snapshot.backplane.historyEvents,
+            "Events that were appended to a user's history.")
+        out.single(
+            "skein_history_bytes", .gauge, total(\.historyBytes),
+            "What kept events take in this node's memory.")
+        out.single(
+            "skein_history_users", .gauge, snapshot.shards.reduce(0) { $0 + $1.historyUsers },
+            "Users whose history is in this node's memory.")
+        labelled(
+            "skein_history_dropped_total", "reason", [], merge(snapshot, \.historyLosses),
+            "Events that this node keeps no more, by which bound they had to go for.", into: &out)
+        labelled(
+            "skein_resumes_total", "result", ["recovered", "lost", "malformed"],
+            merge(snapshot, \.resumes), "Clients that came back with ?resume=, by what came of it.",
+            into: &out)
+        out.single(
+            "skein_history_catch_ups_total", .counter, snapshot.backplane.catchUps,
+            "Users whose devices were brought up to date from Redis after something was missed.")
+        out.single(
+            "skein_history_gaps_total", .counter, snapshot.backplane.gaps,
+            "Users whose devices were closed with 1012 because Redis had not all that they missed.")
+        out.single(
+            "skein_replayed_total", .counter, total(\.replayed), "Events given to those who came back.")
     }
 
     static func writeLoops(_ snapshot: ServerSnapshot, into out: inout Exposition) {

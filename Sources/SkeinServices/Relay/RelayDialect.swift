@@ -50,7 +50,7 @@ private struct Exchange {
             connection.fail(.validation, "isTyping must be true or false", for: message)
             return
         }
-        var event = connection.draft("typing")
+        var event = connection.draft("typing", isKept: false)
         event.add("senderId", user: sender)
         event.add("isTyping", isTyping, of: message)
         send(&event, to: receiver, message, connection)

@@ -1,0 +1,493 @@
+// Users' histories in Redis, as the router uses them: where a user stands, what a device that comes
+// back has missed, and what this node itself has missed. Events of a user are numbered without a gap,
+// so each one that is heard tells whether any is missing before it. Then, and whenever a device needs
+// to be told, Redis is read; while it is, the read brings what comes, so that there is one order and
+// nothing to merge.
+
+internal import SkeinIO
+internal import SkeinWire
+
+extension RouterCore {
+    // MARK: Hearing
+
+    /// An event with an offset came on a user's channel.
+    func heardKept(_ event: inout EventView, _ id: Bytes, _ offset: Offset, _ source: EventSource) {
+        guard unsafe UserID(bytes: id.buffer.span) != nil else {
+            metrics.malformed.add()
+            return
+        }
+        event.user = id
+        event.userHash = UserHash.of(id)
+        guard let user = state.users.find(id, hash: event.userHash) else {
+            if case .own(let sequence, _, _) = source { noteOwn(sequence) }
+            return
+        }
+        guard state.users[user].isPlaced else {
+            // Whoever is open here was not told of history; who waits will be told of a later offset.
+            state.users[user].left = max(state.users[user].left, offset)
+            if isForDevices(source, of: user) { deliver(event) }
+            return
+        }
+        let last = state.users[user].last
+        if state.users[user].reads > 0 {
+            state.users[user].left = max(state.users[user].left, offset)
+        } else if offset.follows(last) {
+            forward(&event, offset, source, to: user)
+        } else if offset.number <= last.number && offset.first <= last.first {
+            if case .own(let sequence, _, _) = source { noteOwn(sequence) }
+            metrics.duplicates.add()
+        } else {
+            state.users[user].left = max(state.users[user].left, offset)
+            catchUp(user)
+        }
+    }
+
+    /// The next event of a user, to the user's shard.
+    private func forward(
+        _ event: inout EventView, _ offset: Offset, _ source: EventSource, to user: UInt32
+    ) {
+        state.users[user].last = offset
+        guard isForDevices(source, of: user) else {
+            metrics.duplicates.add()
+            return
+        }
+        event.offset = offset
+        deliver(event)
+    }
+
+    /// False for those of this node's own events that its devices got while Redis was silent.
+    private func isForDevices(_ source: EventSource, of user: UInt32) -> Bool {
+        guard case .own(let sequence, _, _) = source else { return true }
+        noteOwn(sequence)
+        // A number that was never given is somebody else's invention. What was accepted before the
+        // first device came was given to none.
+        return sequence > state.users[user].deliveredThrough || sequence < state.users[user].deliveredSince
+            || sequence >= state.journal.nextSequence
+    }
+
+    // MARK: Waiting
+
+    /// Whether history can be asked at all.
+    private var canRead: Bool {
+        state.keepsHistory && state.links[.own].isReady && state.links[.subscribe].isReady
+            && state.epoch != nil
+    }
+
+    /// Whether a device whose channels are heard has to wait for a read, which is begun if need be.
+    func waitsForHistory(_ place: UInt32) -> Bool {
+        guard canRead else { return false }
+        let waiter = state.waiters[place]
+        if waiter.isReading { return true }
+        let after = comesAfter(waiter)
+        if after > state.acknowledgedSequence {
+            guard state.links[.publish].isReady else { return false }
+            if !waiter.isQueued {
+                state.waiters[place].isQueued = true
+                state.unready.append(
+                    UnreadyWaiter(
+                        after: after, place: place, generation: state.waiters.generation(of: place)))
+            }
+            return true
+        }
+        if waiter.resumes, waiter.asked.epoch == state.epoch {
+            state.waiters[place].isReading = true
+            read(waiter.user, for: place)
+            return true
+        }
+        guard !state.users[waiter.user].isPlaced else { return false }
+        if state.users[waiter.user].reads == 0 { read(waiter.user, for: nil) }
+        return true
+    }
+
+    /// Up to which of this node's own events has to be in history before a device may be told where it
+    /// stands: what was accepted before it came, or given to the user's other devices without Redis.
+    /// Else it would get those late, behind newer ones, or not at all.
+    private func comesAfter(_ waiter: Waiter) -> UInt64 {
+        max(waiter.after, state.users[waiter.user].deliveredThrough)
+    }
+
+    /// What some waited for is in history, or the link is lost and it will not be soon.
+    func serveUnready() {
+        let isLost = !state.links[.publish].isReady
+        for _ in 0..<state.unready.count {
+            guard isLost || state.unready[0].after <= state.acknowledgedSequence,
+                let unready = state.unready.popFirst()
+            else { return }
+            guard state.waiters.isLive(unready.place, generation: unready.generation) else { continue }
+            state.waiters[unready.place].isQueued = false
+            serveWaiters(of: state.waiters[unready.place].user)
+        }
+    }
+
+    /// Welcomes a device that has missed nothing, or cannot be given what it missed.
+    func welcome(_ waiter: Waiter) {
+        guard state.keepsHistory, let epoch = state.epoch, state.users[waiter.user].isPlaced,
+            state.users[waiter.user].hearing == .yes
+        else {
+            answer(waiter.reference, .welcome)
+            return
+        }
+        beginWelcome(epoch, state.users[waiter.user].last, waiter.resumes ? .lost : .none, 0)
+        state.replay.withBytes { answer(waiter.reference, .welcome, $0) }
+    }
+
+    private func beginWelcome(_ epoch: UInt64, _ position: Offset, _ result: ResumeResult, _ count: Int) {
+        state.replay.removeAll()
+        state.replay.write(room: 64) { writer in
+            writer.store(epoch)
+            writer.store(position.first)
+            writer.store(position.number)
+            writer.store(result.rawValue)
+            writer.store(UInt32(count))
+        }
+    }
+
+    // MARK: Asking
+
+    /// Brings a user's devices up to date. A read that is out already does not know of what happened
+    /// after it was sent.
+    func catchUp(_ user: UInt32) {
+        guard state.keepsHistory else { return }
+        read(user, for: nil)
+    }
+
+    private func read(_ user: UInt32, for waiter: UInt32?) {
+        var read = HistoryRead(
+            user: user, generation: state.users.generation(of: user),
+            from: state.users[user].isPlaced ? state.users[user].last : nil)
+        if let waiter {
+            let asked = state.waiters[waiter].asked.offset
+            read.from = min(asked, read.from ?? asked)
+            read.waiter = waiter
+            read.waiterGeneration = state.waiters.generation(of: waiter)
+        }
+        state.users[user].reads += 1
+        state.toRead.append(read)
+    }
+
+    /// As many reads as may be out at once.
+    func flushReads() {
+        guard !state.toRead.isEmpty, state.links[.own].isReady, state.epoch != nil else { return }
+        state.readsBlockedSince = nil
+        while state.readsOut.count < state.limits.historyReadsMax, let read = state.toRead.popFirst() {
+            guard state.users.isLive(read.user, generation: read.generation) else { continue }
+            write(read)
+            state.readsOut.append(read)
+        }
+    }
+
+    private func write(_ read: HistoryRead) {
+        // Of the same moment as the answer, as far as Redis has moments.
+        askForEpoch()
+        let id = state.users.id(of: read.user)
+        let room = HistoryScripts.read.utf8CodeUnitCount + 2 * id.count + state.historyKey.count
+            + state.positionKey.count + 320
+        state.links[.own].command(Awaited(kind: .history), room: room) { writer in
+            RESPCommand.writeArray(7, into: &writer)
+            writer.appendBulk("EVAL")
+            writer.appendBulk(HistoryScripts.read)
+            writer.appendBulk("2")
+            writer.appendBulk(state.historyKey, id, "}")
+            writer.appendBulk(state.positionKey, id, "}")
+            if let from = read.from {
+                let next = Offset(first: from.first, number: from.number &+ 1)
+                ByteWriter.withTemporary(capacity: Offset.textBytesMax + 2) { text in
+                    text.append(next)
+                    text.withWritten { RESPCommand.writeBulk($0, into: &writer) }
+                }
+            } else {
+                writer.appendBulk("")
+            }
+            writer.appendBulk(decimal: Int64(state.limits.historyEventsMax))
+        }
+    }
+
+    // MARK: Answers
+
+    /// What a user's history holds.
+    func historyHeard(_ reply: borrowing RESPReply) {
+        guard let read = state.readsOut.popFirst() else { return }
+        guard state.users.isLive(read.user, generation: read.generation) else { return }
+        let user = read.user
+        state.users[user].reads -= 1
+        guard let page = self.page(reply) else {
+            metrics.malformed.add()
+            giveUp(user, read)
+            return
+        }
+        if state.users[user].isPlaced {
+            bringUp(user, page, reply)
+        } else {
+            // What was heard meanwhile went to whoever was open, and is nothing to the others.
+            state.users[user].last = max(page.tip, state.users[user].left)
+            state.users[user].isPlaced = true
+        }
+        if state.waiters.isLive(read.waiter, generation: read.waiterGeneration) {
+            serve(read.waiter, page, reply)
+        }
+        serveWaiters(of: user)
+        if state.users[user].left > state.users[user].last, state.users[user].reads == 0 { catchUp(user) }
+    }
+
+    /// Something that is no answer: as if the link had broken for this one user.
+    func historyUnreadable() {
+        guard let read = state.readsOut.popFirst() else { return }
+        metrics.malformed.add()
+        guard state.users.isLive(read.user, generation: read.generation) else { return }
+        state.users[read.user].reads -= 1
+        giveUp(read.user, read)
+    }
+
+    private func page(_ reply: borrowing RESPReply) -> HistoryPage? {
+        guard reply.value.count == 3, let now = reply.value[1].integer, now >= 0 else { return nil }
+        var offsets: [Offset] = []
+        let count = reply.value[2].count
+        offsets.reserveCapacity(count)
+        for index in 0..<count {
+            guard reply.value[2][index].count == 2, reply.value[2][index][1].count == 4 else { return nil }
+            let offset = reply.value[2][index][0].withBytes { Offset(parsing: Self.bytes($0)) }
+            guard let offset else { return nil }
+            offsets.append(offset)
+        }
+        return reply.value[0].withBytes { position in
+            HistoryPage(
+                position: Self.bytes(position), now: UInt64(now), offsets: offsets,
+                eventsMax: state.limits.historyEventsMax,
+                ageMilliseconds: UInt64(max(0, state.limits.historyAge.milliseconds)))
+        }
+    }
+
+    private static func bytes(_ span: Span<UInt8>) -> Bytes {
+        unsafe span.withUnsafeBufferPointer { buffer in
+            unsafe buffer.baseAddress.map { unsafe Bytes($0, count: buffer.count) } ?? .empty
+        }
+    }
+
+    /// Gives a user's devices what they missed, or tells them to come back.
+    private func bringUp(_ user: UInt32, _ page: HistoryPage, _ reply: borrowing RESPReply) {
+        guard page.tip != state.users[user].last else { return }
+        guard let missed = page.missed(since: state.users[user].last) else {
+            state.users[user].last = page.tip
+            sendBack(user)
+            return
+        }
+        metrics.catchUps.add()
+        for index in missed.reversed() {
+            let isDelivered = withEvent(index, of: reply, user) { event, source in
+                forward(&event, page.offsets[index], source, to: user)
+            }
+            guard isDelivered else {
+                state.users[user].last = page.tip
+                sendBack(user)
+                return
+            }
+        }
+    }
+
+    /// - Returns: false where the entry is not an event of a node's.
+    private func withEvent(
+        _ index: Int, of reply: borrowing RESPReply, _ user: UInt32,
+        _ body: (inout EventView, EventSource) -> Void
+    ) -> Bool {
+        reply.value[2][index][1][3].withBytes { payload in
+            let payload = Self.bytes(payload)
+            guard var event = self.event(in: payload, .relay) else { return false }
+            event.user = state.users.id(of: user)
+            event.userHash = state.users[user].hash
+            let source = self.source(of: payload, on: event.user)
+            guard source != .backend else { return false }
+            event.take(source)
+            body(&event, source)
+            return true
+        }
+    }
+
+    /// Answers a device that comes back: all that it missed in one record, or that not all is there.
+    private func serve(_ place: UInt32, _ page: HistoryPage, _ reply: borrowing RESPReply) {
+        let waiter = state.waiters[place]
+        guard let epoch = state.epoch, state.users[waiter.user].hearing == .yes else {
+            state.waiters[place].isReading = false
+            return
+        }
+        guard comesAfter(waiter) <= state.acknowledgedSequence else {
+            state.waiters[place].isReading = false
+            return
+        }
+        let last = state.users[waiter.user].last
+        guard last == page.tip else {
+            // Others here are further already: it is read again, up to where they are.
+            read(waiter.user, for: place)
+            return
+        }
+        forgetWaiter(of: waiter.reference, waiter.user)
+        guard waiter.asked.epoch == epoch, let missed = page.missed(since: waiter.asked.offset),
+            writeReplay(epoch, missed, page, reply, waiter.user)
+        else {
+            beginWelcome(epoch, last, .lost, 0)
+            state.replay.withBytes { answer(waiter.reference, .welcome, $0) }
+            return
+        }
+        state.replay.withBytes { answer(waiter.reference, .welcome, $0) }
+    }
+
+    /// - Returns: false where it is more than one resume may bring, or is not what it should be.
+    private func writeReplay(
+        _ epoch: UInt64, _ missed: Range<Int>, _ page: HistoryPage, _ reply: borrowing RESPReply,
+        _ user: UInt32
+    ) -> Bool {
+        beginWelcome(epoch, page.tip, .recovered, missed.count)
+        for index in missed.reversed() {
+            let isWritten = withEvent(index, of: reply, user) { event, _ in
+                // It is another connection now, and asked for nothing.
+                event.origin = .none
+                event.requestID = .empty
+                event.user = .empty
+                event.offset = page.offsets[index]
+                append(event)
+            }
+            guard isWritten, state.replay.count <= state.limits.historyUserBytesMax else { return false }
+        }
+        return true
+    }
+
+    private func append(_ event: EventView) {
+        let count = event.recordBytes
+        state.replay.write(room: count + 4) { writer in
+            writer.store(UInt32(count))
+            let record = UnsafeMutablePointer<UInt8>.allocate(capacity: count)
+            unsafe event.store(to: record)
+            unsafe writer.append(unsafe: record, count: count)
+            unsafe record.deallocate()
+        }
+    }
+
+    // MARK: What cannot be had
+
+    /// Closes a user's devices here, to come back at once: what they missed is not known.
+    private func sendBack(_ user: UInt32) {
+        metrics.gaps.add()
+        let wait = state.shared.host.random(in: 0...Self.sendBackMilliseconds)
+        var hint = "{\"reconnectAfterMs\":\(wait)}"
+        hint.withUTF8 { text in
+            guard let base = text.baseAddress else { return }
+            disconnect(
+                state.users.id(of: user), code: 1012, reason: unsafe Bytes(base, count: text.count))
+        }
+    }
+
+    static var sendBackMilliseconds: Int64 { 2_000 }
+
+    /// A user's history could not be read.
+    private func giveUp(_ user: UInt32, _ read: HistoryRead) {
+        if state.users[user].isPlaced { sendBack(user) }
+        state.users[user].isPlaced = false
+        if state.waiters.isLive(read.waiter, generation: read.waiterGeneration) {
+            let waiter = state.waiters[read.waiter]
+            forgetWaiter(of: waiter.reference, waiter.user)
+            answer(waiter.reference, .welcome)
+        }
+        endWaiters(of: user)
+    }
+
+    /// Those that wait for a read and for nothing else are welcomed without history.
+    private func endWaiters(of user: UInt32) {
+        var place = state.users[user].firstWaiter
+        while place != ConnectionRecord.none {
+            let waiter = state.waiters[place]
+            if !waiter.isReading, !waiter.needsSession || waiter.hasSession,
+                state.users[user].hearing == .yes
+            {
+                forgetWaiter(of: waiter.reference, user)
+                answer(waiter.reference, .welcome)
+            }
+            place = waiter.next
+        }
+    }
+
+    /// The link is lost: reads for those who are here wait for the next one, newcomers do not.
+    func postponeReads() {
+        while let read = state.readsOut.popFirst() { state.toRead.append(read) }
+        if !state.toRead.isEmpty, state.readsBlockedSince == nil { state.readsBlockedSince = state.now }
+        for _ in 0..<state.toRead.count {
+            guard let read = state.toRead.popFirst(),
+                state.users.isLive(read.user, generation: read.generation)
+            else { continue }
+            if state.waiters.isLive(read.waiter, generation: read.waiterGeneration) {
+                state.waiters[read.waiter].isReading = false
+            }
+            if state.users[read.user].isPlaced {
+                var again = read
+                again.waiter = ConnectionRecord.none
+                again.from = state.users[read.user].last
+                state.toRead.append(again)
+            } else {
+                state.users[read.user].reads -= 1
+            }
+            serveWaiters(of: read.user)
+        }
+    }
+
+    /// Nobody waits for ever for a link that does not come back: devices are told to come again.
+    func giveUpBlockedReads() {
+        guard !state.toRead.isEmpty, !state.links[.own].isReady || state.epoch == nil else { return }
+        guard let since = state.readsBlockedSince else {
+            state.readsBlockedSince = state.now
+            return
+        }
+        guard state.now.nanoseconds(since: since) >= state.limits.canaryTimeout.nanoseconds else { return }
+        state.readsBlockedSince = nil
+        while let read = state.toRead.popFirst() {
+            guard state.users.isLive(read.user, generation: read.generation) else { continue }
+            state.users[read.user].reads -= 1
+            guard state.users[read.user].isPlaced else { continue }
+            state.users[read.user].isPlaced = false
+            sendBack(read.user)
+        }
+    }
+
+    // MARK: Epoch
+
+    /// Also the link's pulse: whoever deletes all keys under us is noticed within a second.
+    func askForEpoch() {
+        guard state.keepsHistory else { return }
+        state.links[.own].command(Awaited(kind: .epoch), room: state.epochKey.count + 64) { writer in
+            RESPCommand.writeArray(2, into: &writer)
+            writer.appendBulk("GET")
+            RESPCommand.writeBulk(state.epochKey.span, into: &writer)
+        }
+    }
+
+    /// There is none: whoever comes first begins one, and all ask again what it is.
+    func makeEpoch() {
+        let new = max(1, state.shared.host.random())
+        state.links[.own].command(Awaited(kind: .pulse), room: state.epochKey.count + 96) { writer in
+            RESPCommand.writeArray(4, into: &writer)
+            writer.appendBulk("SET")
+            RESPCommand.writeBulk(state.epochKey.span, into: &writer)
+            writer.append("$16\r\n")
+            writer.appendHex(new)
+            writer.append("\r\n")
+            writer.appendBulk("NX")
+        }
+        askForEpoch()
+    }
+
+    func epochHeard(_ text: String) {
+        guard let epoch = text.utf8.count == 16 ? UInt64(text, radix: 16) : nil else {
+            metrics.malformed.add()
+            return
+        }
+        guard epoch != state.epoch else { return }
+        let isAnother = state.epoch != nil
+        state.epoch = epoch
+        guard isAnother else { return }
+        // Redis lost what it had: what any of them missed is not to be known.
+        log(.warning, "Redis began a new history: clients are told to come back and read their state again")
+        for user in 0..<UInt32(state.users.highWater) where state.users.isLive(user) {
+            guard state.users[user].isPlaced else { continue }
+            state.users[user].isPlaced = false
+            state.users[user].left = .none
+            if state.users[user].deviceCount > 0 { sendBack(user) }
+        }
+    }
+}
