@@ -432,6 +432,17 @@ def test_a_drain_that_is_cancelled_is_taken_back(make):
 
 
 @pytest.mark.one_tenant
+@pytest.mark.parametrize("size", ["256", "0"])
+def test_clients_are_told_whether_they_can_resume(make, name, size):
+    node = make(WS_HISTORY_SIZE=size)
+    client = node.connect(name())
+    assert client.connected["data"]["resume"] is (size != "0")
+    drain(node, "SIGTERM")
+    assert json.loads(client.expect_closed(1012))["resume"] is (size != "0")
+    assert node.wait_exit() == 0
+
+
+@pytest.mark.one_tenant
 @pytest.mark.slow
 def test_a_drained_node_leaves_nothing(make, server, name):
     """No key but when its users were last seen, no channel, no connection."""

@@ -10,7 +10,7 @@ struct NodeRegistry {
     /// How long what a node wrote of itself outlives its last beat, where nobody clears up after it.
     static let leftoverMilliseconds: Int64 = 3_600_000
     /// Users that are cleared of a dead node's devices in one step of Redis.
-    static let usersPerStep = 256
+    static let usersPerStep = 64
 
     let id: String
     let leasePrefix: [UInt8]

@@ -175,7 +175,7 @@ private extension TailSession {
     }
 }
 
-/// The reason of a 1012: `{"reconnectAfterMs":n}`.
+/// The reason of a 1012: `{"reconnectAfterMs":n,"resume":…}`.
 enum ReconnectHint {
     private static let max = 300_000
     private static let fallback = 1_000
