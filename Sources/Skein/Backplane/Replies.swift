@@ -157,6 +157,8 @@ extension RouterCore {
             historyUnreadable()
             return
         }
+        // Another node may have loaded it again meanwhile, so that later ones were taken.
+        if refusal == .scriptMissing { state.keptSequence = state.acknowledgedSequence }
         if awaited.kind == .session { sessionAnswered(awaited, nil) }
         if awaited.kind == .revocation || awaited.kind == .revocations {
             revocationRefused(awaited.kind, text)
