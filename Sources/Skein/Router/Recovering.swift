@@ -19,7 +19,7 @@ extension RouterCore {
         event.user = id
         event.userHash = UserHash.of(id)
         guard let user = state.users.find(id, hash: event.userHash) else {
-            if case .own(let sequence, _, _) = source { noteOwn(sequence) }
+            if case .own(let sequence, _, _) = source { noteKept(sequence) }
             return
         }
         guard state.users[user].isPlaced else {
@@ -34,7 +34,7 @@ extension RouterCore {
         } else if offset.follows(last) {
             forward(&event, offset, source, to: user)
         } else if offset.number <= last.number && offset.first <= last.first {
-            if case .own(let sequence, _, _) = source { noteOwn(sequence) }
+            if case .own(let sequence, _, _) = source { noteKept(sequence) }
             metrics.duplicates.add()
         } else {
             state.users[user].left = max(state.users[user].left, offset)
@@ -55,14 +55,27 @@ extension RouterCore {
         deliver(event)
     }
 
-    /// False for those of this node's own events that its devices got while Redis was silent.
-    private func isForDevices(_ source: EventSource, of user: UInt32) -> Bool {
-        guard case .own(let sequence, _, _) = source else { return true }
+    private func noteKept(_ sequence: UInt64) {
         noteOwn(sequence)
-        // A number that was never given is somebody else's invention. What was accepted before the
-        // first device came was given to none.
-        return sequence > state.users[user].deliveredThrough || sequence < state.users[user].deliveredSince
-            || sequence >= state.journal.nextSequence
+        if sequence < state.journal.nextSequence { state.keptSequence = max(state.keptSequence, sequence) }
+    }
+
+    /// Whether the user's devices here are to get an event that was heard, or read.
+    private func isForDevices(_ source: EventSource, of user: UInt32) -> Bool {
+        switch source {
+        case .backend: return true
+        case .other(let node, let sequence):
+            // Where offsets say nothing, as in a Redis that lost its data, numbers of nodes do.
+            let isNew = heardOther(node, sequence)
+            return isNew || state.users[user].isPlaced
+        case .own(let sequence, _, _):
+            noteKept(sequence)
+            // What was accepted before the first device came, each was told of when it came; after
+            // that they may have been served without Redis. A number that was never given is
+            // somebody else's invention.
+            return sequence >= state.users[user].deliveredSince && sequence > state.users[user].deliveredThrough
+                || sequence >= state.journal.nextSequence
+        }
     }
 
     // MARK: Waiting
@@ -122,8 +135,10 @@ extension RouterCore {
     /// Welcomes a device that has missed nothing, or cannot be given what it missed.
     func welcome(_ waiter: Waiter) {
         guard state.keepsHistory, let epoch = state.epoch, state.users[waiter.user].isPlaced,
-            state.users[waiter.user].hearing == .yes
+            state.users[waiter.user].hearing == .yes, comesAfter(waiter) <= state.acknowledgedSequence
         else {
+            // It takes what comes, and where its user stood means nothing to it.
+            if state.users[waiter.user].deviceCount == 1 { state.users[waiter.user].isPlaced = false }
             answer(waiter.reference, .welcome)
             return
         }
@@ -282,6 +297,8 @@ extension RouterCore {
                 return
             }
         }
+        // Also where nothing ever happened, and only the time is another.
+        state.users[user].last = page.tip
     }
 
     /// - Returns: false where the entry is not an event of a node's.

@@ -136,6 +136,8 @@ struct RouterState: ~Copyable {
     var sentSequence: UInt64 = 0
     var acknowledgedSequence: UInt64 = 0
     var heardSequence: UInt64 = 0
+    /// The newest that came back from a history: what was to be kept before it, is.
+    var keptSequence: UInt64 = 0
     var localSequence: UInt64 = 0
     /// Sent before the link broke, and not answered for: Redis may have them.
     var doubtfulThrough: UInt64 = 0
