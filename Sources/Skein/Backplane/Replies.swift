@@ -178,7 +178,8 @@ extension RouterCore {
             guard refusal.leavesLink || refusal == .replica else { return }
         }
         // Leases are no reason to give up a link; presence tells of a Redis that takes no writes.
-        if role == .own, state.links[role].isReady, refusal.leavesLink || refusal == .other {
+        let isOfRegistry = awaited.kind == .beat || awaited.kind == .nodes || awaited.kind == .clear
+        if isOfRegistry, refusal.leavesLink || refusal == .other {
             registryRefused(text)
             return
         }
