@@ -367,7 +367,7 @@ extension RouterCore {
     private func sendBack(_ user: UInt32) {
         metrics.gaps.add()
         let wait = state.shared.host.random(in: 0...Self.sendBackMilliseconds)
-        var hint = "{\"reconnectAfterMs\":\(wait)}"
+        var hint = "{\"reconnectAfterMs\":\(wait),\"resume\":true}"
         hint.withUTF8 { text in
             guard let base = text.baseAddress else { return }
             disconnect(
