@@ -121,8 +121,8 @@ public struct ReconnectingClient: Sendable {
         switch status {
         case 401: return renewToken(after: backOff())
         case 408, 429, 500...:
-            let asked = min(max(retryAfterSeconds ?? 0, 0) * 1_000, settings.hintMillisecondsMax)
-            return connect(after: asked + backOff())
+            let seconds = min(max(retryAfterSeconds ?? 0, 0), settings.hintMillisecondsMax / 1_000)
+            return connect(after: seconds * 1_000 + backOff())
         default: return .giveUp(.refused(status: status))
         }
     }

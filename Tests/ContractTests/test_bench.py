@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -11,6 +12,7 @@ import time
 import pytest
 from websockets.asyncio.server import serve
 
+from harness.certificate import Certificate
 from harness.node import BINARY, environment, launch, skein
 from harness.tokens import SECRET, token
 from harness.wait import until
@@ -212,7 +214,7 @@ def test_chat_with_people_who_leave_and_return(node):
 def test_storm(node):
     arguments = ["--connections", "200", "--rounds", "2", "--seconds", "30"]
     result = passed("storm", "--url", node.url(), *arguments, "--rest", "0.05")
-    assert result["returned"] == 400 and len(result["roundSeconds"]) == 2
+    assert result["returned"] == 400 and len(result["roundMillis"]) == 2
     # Each round is followed by a message of each to its partner, and so is the start.
     assert result["sent"] == result["delivered"] == 600
 
@@ -292,6 +294,32 @@ def test_first_message_header_and_greeting(start):
     arguments = ["--first-message", "iam %user% %index%", "--header", "X-User: %user%", "--await", "ready"]
     passed("echo", "--preset", "plain", "--url", server.url(), "--connections", "3", *arguments, *BRIEF, env={})
     assert sorted(seen) == [(f"u{n}", f"iam u{n} {n}") for n in range(3)]
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_over_tls(start, tmp_path, threads):
+    certificate = Certificate(tmp_path)
+    node = start(env={"WS_ECHO_PATH": "/echo", **certificate.settings})
+    base = ["--connections", "6", "--threads", threads, "--ca", str(certificate.certificate)]
+    url = node.url("/echo").replace("ws://", "wss://")
+    for size in ("128", "40000"):
+        passed("echo", "--url", url, "--depth", "4", "--payload", size, *base, *BRIEF)
+    url = node.url().replace("ws://", "wss://")
+    result = passed("pair", "--url", url, "--message", "chat", "--rate", "300", *base, *BRIEF)
+    assert result["confirmed"] == result["sent"] > 200
+    code, _, log = bench("pair", "--url", url, "--connections", "2", *BRIEF)
+    assert code == 3 and "--ca" in log, log
+
+
+def test_interrupted_it_shows_what_there_is(node):
+    run = subprocess_of("pair", "--url", node.url(), "--connections", "4", "--seconds", "600")
+    until(lambda: node.connections("u3"), what="its connections")
+    time.sleep(1.5)
+    run.send_signal(signal.SIGINT)
+    out, log = run.communicate(timeout=20)
+    assert run.returncode == 0, log
+    result = json.loads(out)
+    assert result["sent"] == result["delivered"] > 10 and result["measuredSeconds"] < 60
 
 
 # What servers do wrong

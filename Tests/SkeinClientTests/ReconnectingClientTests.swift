@@ -187,6 +187,11 @@ struct ReconnectingClientTests {
             return
         }
         #expect((7_125...7_500).contains(milliseconds))
+        guard case .connect(let bounded, nil) = client.refused(status: status, retryAfterSeconds: .max) else {
+            Issue.record("it did not come back")
+            return
+        }
+        #expect((300_000...301_000).contains(bounded))
     }
 
     @Test("what is no envelope is the application's", arguments: [

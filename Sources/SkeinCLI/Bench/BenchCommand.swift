@@ -93,7 +93,9 @@ struct BenchCommand: AsyncParsableCommand {
 
     private struct Empty: Encodable {}
 
-    private func drainStarter(_ scenario: Scenario) async throws(CommandFailure) -> (@Sendable () async -> Void)? {
+    private func drainStarter(
+        _ scenario: Scenario
+    ) async throws(CommandFailure) -> (@Sendable () async -> Void)? {
         guard let control = traffic.control else { return nil }
         guard scenario == .drain else { throw CommandFailure("--control is for drain.", status: 64) }
         let client = try await options.controlClient(control, trust)

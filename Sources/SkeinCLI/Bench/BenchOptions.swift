@@ -39,7 +39,8 @@ struct BenchUserOptions: ParsableArguments {
             "skein: the relay dialect, a token for each user. plain: any server, no token, no greeting.",
             valueName: "skein|plain"))
     var preset = "skein"
-    @Option(help: ArgumentHelp("One token for everyone; else one each is made with JWT_SECRET.", valueName: "jwt"))
+    @Option(
+        help: ArgumentHelp("One token for everyone; else one each is made with JWT_SECRET.", valueName: "jwt"))
     var token: String?
     @Option(help: ArgumentHelp("`user token` lines, one for each connection in turn.", valueName: "file"))
     var tokens: String?
@@ -91,12 +92,14 @@ struct BenchTrafficOptions: ParsableArguments {
     var channel = "websocket:broadcast"
     @Option(help: ArgumentHelp("fanout: publish on a connection to this URL.", valueName: "url"))
     var publishUrl: String?
-    @Option(help: ArgumentHelp("chat: this part of the users leaves and returns, per second.", valueName: "part"))
+    @Option(
+        help: ArgumentHelp("chat: this part of the users leaves and returns, per second.", valueName: "part"))
     var churn = 0.01
     @Option(help: ArgumentHelp("storm: how often.", valueName: "n"))
     var rounds = 1
     @Option(
-        help: ArgumentHelp("drain: begin it at this control listener when the measurement begins.", valueName: "url"))
+        help: ArgumentHelp(
+            "drain: begin it at this control listener when the measurement begins.", valueName: "url"))
     var control: String?
     @Flag(help: "drain: come back to the same address, where there is only one.")
     var comeBack = false
@@ -117,7 +120,8 @@ struct BenchOutputOptions: ParsableArguments {
     @Flag(help: "One JSON object on stdout.")
     var json = false
     @Option(
-        help: ArgumentHelp("Write the latencies' distribution there, for HdrHistogram's plotters.", valueName: "file"))
+        help: ArgumentHelp(
+            "Write the latencies' distribution there, for HdrHistogram's plotters.", valueName: "file"))
     var hgrm: String?
     @Flag(help: "No progress line.")
     var quiet = false

@@ -64,10 +64,13 @@ struct BenchPlanMaker {
             isSecure: url.isSecure, serverName: url.host)
     }
 
-    private func resolve(_ host: String, _ port: Int, _ option: String) throws(CommandFailure) -> SocketAddress {
+    private func resolve(
+        _ host: String, _ port: Int, _ option: String
+    ) throws(CommandFailure) -> SocketAddress {
         do throws(SystemError) {
             let found = try SocketAddress.resolve(host: host, port: UInt16(clamping: port))
-            if let address = found.first(where: { PeerAddress($0)?.isV4 == true }) ?? found.first { return address }
+            let plain = found.first { PeerAddress($0)?.isV4 == true }
+            if let address = plain ?? found.first { return address }
         } catch {
             throw CommandFailure("\(option) names \(host), which has no address (\(error)).", status: 3)
         }

@@ -134,7 +134,8 @@ package struct BenchPlan: Sendable {
         }
         if connectConcurrency < 1 { return "--connect-concurrency is at least 1." }
         if !(seconds > 0 && seconds <= 86_400) { return "--seconds is above 0, and a day at most." }
-        if ![rate, connectRate, warmupSeconds, restSeconds, graceSeconds, churn].allSatisfy({ $0 >= 0 && $0 < 1e9 }) {
+        let amounts = [rate, connectRate, warmupSeconds, restSeconds, graceSeconds, churn]
+        if !amounts.allSatisfy({ $0 >= 0 && $0 < 1e9 }) {
             return "--rate, --connect-rate, --warmup, --rest, --grace and --churn are not below 0."
         }
         if scenario != .connect, !message.has(.marker) {

@@ -204,8 +204,8 @@ extension Worker {
 
     /// What waits in plain text, sealed behind what `out` has.
     mutating func seal(_ slot: UInt32) {
-        guard let pump, !connections[slot].waiting.isEmpty, connections[slot].session.isEstablished else { return }
         let session = connections[slot].session
+        guard let pump, !connections[slot].waiting.isEmpty, session.isEstablished else { return }
         var waiting = connections[slot].waiting
         unsafe waiting.withBytes(from: 0) { base, count in
             _ = unsafe session.send(UnsafePointer(base), count: count, pump: pump)

@@ -171,7 +171,9 @@ extension Worker {
         return own * 2 - (hasHalf ? 1 : 0)
     }
 
-    init(_ shared: RunShared, number: Int, figures: WorkerFigures, buffers: BufferPool, publisherInbox: Inbox?) {
+    init(
+        _ shared: RunShared, number: Int, figures: WorkerFigures, buffers: BufferPool, publisherInbox: Inbox?
+    ) {
         let plan = shared.plan
         self.shared = shared
         scenario = plan.scenario
@@ -195,7 +197,8 @@ extension Worker {
         let targets = plan.targets + (plan.publisherTarget.map { [$0] } ?? [])
         unsafe addresses = .allocate(capacity: 128 * max(1, targets.count + 1))
         for (index, target) in targets.enumerated() {
-            addressBytes.append(unsafe target.address.copy(to: UnsafeMutableRawPointer(addresses + 128 * index)))
+            addressBytes.append(
+                unsafe target.address.copy(to: UnsafeMutableRawPointer(addresses + 128 * index)))
         }
         if case .redis(let address, _) = plan.publisher {
             addressBytes.append(

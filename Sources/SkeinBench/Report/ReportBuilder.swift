@@ -39,7 +39,7 @@ struct ReportBuilder {
         case .connect: connects(&report)
         case .fanout: fanout(&report)
         case .storm:
-            report.add("roundSeconds", value: .counts(rounds.map { Int($0 * 1_000) }))
+            report.add("roundMillis", value: .counts(rounds.map { Int($0 * 1_000) }))
             returns(&report)
             traffic(&report)
         case .drain:
@@ -65,7 +65,8 @@ struct ReportBuilder {
         var text = "\(Self.grouped(perSecond)) \(unit)/s, p99 \(p99)"
         if plan.scenario == .storm { text = "everyone back after \(roundsText), p99 \(p99)" }
         if plan.scenario == .drain {
-            text = "\(result.closes.count) of \(plan.connections) told, \(result.acceptedLost) accepted messages lost"
+            text = "\(result.closes.count) of \(plan.connections) told, "
+                + "\(result.acceptedLost) accepted messages lost"
         }
         return text + (plan.rate > 0 && plan.scenario != .storm ? " at \(Self.grouped(plan.rate))/s" : "")
     }
@@ -164,7 +165,8 @@ struct ReportBuilder {
         // Where one message was confirmed, all must be.
         let confirmed = result.confirmations.delivered
         if plan.scenario != .echo {
-            report.add("unconfirmed", zero: confirmed == 0 ? 0 : result.sentConfirmable - min(confirmed, result.sentConfirmable))
+            let expected = confirmed == 0 ? 0 : result.sentConfirmable
+            report.add("unconfirmed", zero: expected - min(confirmed, expected))
         }
         verdicts(&report)
         report.add("notSentInTime", zero: result.notSentInTime)

@@ -108,7 +108,8 @@ enum ProcFile {
 
     static func kilobytes(_ path: String, _ name: String) -> Int {
         for line in (text(path) ?? "").split(separator: "\n") where line.hasPrefix(name) {
-            return (Int(line.dropFirst(name.count).split(separator: " ").first ?? "") ?? 0) * 1024
+            let words = line.dropFirst(name.count).split(whereSeparator: \.isWhitespace)
+            return (Int(words.first ?? "") ?? 0) * 1024
         }
         return 0
     }
@@ -179,7 +180,8 @@ enum MachineFacts {
     }
 
     static var processor: String {
-        for line in (ProcFile.text("/proc/cpuinfo") ?? "").split(separator: "\n") where line.hasPrefix("model name") {
+        let lines = (ProcFile.text("/proc/cpuinfo") ?? "").split(separator: "\n")
+        for line in lines where line.hasPrefix("model name") {
             return String(line.drop { $0 != ":" }.dropFirst(2))
         }
         return "unknown"

@@ -275,7 +275,8 @@ private extension BenchRun {
             let sum = team.sum
             try checkThreads()
             if sum.step >= step, missing(sum) == 0 { return }
-            if Double(Instant.now().nanoseconds - max(sum.lastArrival, began)) / 1e9 > plan.graceSeconds { return }
+            let quiet = Instant.now().nanoseconds - max(sum.lastArrival, began)
+            if Double(quiet) / 1e9 > plan.graceSeconds { return }
             await sleep(milliseconds: 1)
         }
     }

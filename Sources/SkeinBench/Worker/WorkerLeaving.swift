@@ -7,8 +7,8 @@ internal import SkeinWire
 extension Worker {
     /// Lets go of the socket, whatever is in flight on it, with a reset where nothing was agreed.
     mutating func leave(_ slot: UInt32, _ submissions: inout SubmissionQueue) {
-        guard connections[slot].state != .leaving, connections[slot].state != .closed || connections[slot].fd >= 0
-        else {
+        let isGone = connections[slot].state == .closed && connections[slot].fd < 0
+        guard connections[slot].state != .leaving, !isGone else {
             returnPlace(slot)
             return
         }

@@ -152,7 +152,8 @@ extension Worker {
         let plan = shared.plan
         connections[slot].state = .upgrading
         var names = names(slot)
-        names.token = plan.tokens.token(names.index, secondsSince1970: WallClock.millisecondsSince1970() / 1_000)
+        names.token = plan.tokens.token(
+            names.index, secondsSince1970: WallClock.millisecondsSince1970() / 1_000)
         var path = target.target.render(names).bytes
         func addQuery(_ text: [UInt8]) {
             path.append(path.contains(0x3F) ? 0x26 : 0x3F)

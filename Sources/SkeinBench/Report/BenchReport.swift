@@ -75,7 +75,9 @@ package struct BenchReport: Sendable {
         switch value {
         case .text(let text): quote(text)
         case .table(let table):
-            "{" + table.sorted { $0.key < $1.key }.map { "\(quote($0.key)):\($0.value)" }.joined(separator: ",") + "}"
+            "{"
+                + table.sorted { $0.key < $1.key }.map { "\(quote($0.key)):\($0.value)" }
+                .joined(separator: ",") + "}"
         case .count, .number, .counts: plain(value)
         }
     }

@@ -34,6 +34,9 @@ extension Worker {
     mutating func sendText(_ slot: UInt32, _ bytes: [UInt8]) { sendFrame(slot, .text, bytes.span) }
 
     mutating func sendFrame(_ slot: UInt32, _ opcode: Opcode, _ payload: Span<UInt8>) {
+        // A server that pings and does not read is not answered without end.
+        let held = connections[slot].out.count + connections[slot].waiting.count
+        guard held + payload.count < BenchPlan.Limits.outBytesMax else { return }
         let key = nextMask()
         write(slot, room: FrameEncoder.maxClientHeaderBytes + payload.count) { writer in
             FrameEncoder.writeClientHeader(opcode, payloadBytes: payload.count, key: key, into: &writer)
@@ -48,7 +51,9 @@ extension Worker {
 
     /// - Returns: false where the connection holds all that it may.
     @inline(__always)
-    mutating func sendMessage(_ slot: UInt32, _ kind: MessageStore.Kind, number: UInt32, stream: UInt32) -> Bool {
+    mutating func sendMessage(
+        _ slot: UInt32, _ kind: MessageStore.Kind, number: UInt32, stream: UInt32
+    ) -> Bool {
         let entry = messages.entry(Int(slot), kind)
         let record = unsafe connections.pointer(to: slot)
         let held = unsafe record.pointee.out.count &+ record.pointee.waiting.count
@@ -58,7 +63,8 @@ extension Worker {
             unsafe messages.writeFrame(
                 entry, number: number, stream: stream, key: key, to: &record.pointee.waiting)
         } else {
-            unsafe messages.writeFrame(entry, number: number, stream: stream, key: key, to: &record.pointee.out)
+            unsafe messages.writeFrame(
+                entry, number: number, stream: stream, key: key, to: &record.pointee.out)
         }
         touch(slot)
         return true
