@@ -33,17 +33,8 @@ let core: [Target] = [
     // No package access: what a service can do, every embedding program can do.
     .target(name: "SkeinServices", dependencies: ["Skein"], packageAccess: false, swiftSettings: base),
 
-    .testTarget(
-        name: "SkeinWireTests", dependencies: ["SkeinWire", "COpenSSL", "CZlib"], swiftSettings: tests),
-    .testTarget(name: "SkeinIOTests", dependencies: ["SkeinIO", "CSkein"], swiftSettings: tests),
-    .testTarget(
-        name: "SkeinTests", dependencies: ["Skein", "SkeinServices", "SkeinWire", "SkeinIO"],
-        swiftSettings: tests),
-    .testTarget(name: "TidyTests", swiftSettings: tests),
-
     // How a client comes back, without I/O and without imports: for our tools, and for users to copy.
     .target(name: "SkeinClient", swiftSettings: base),
-    .testTarget(name: "SkeinClientTests", dependencies: ["SkeinClient"], swiftSettings: tests),
 
     // Whole nodes on one thread, from one seed; `swift run Simulate --help`.
     .target(
@@ -52,13 +43,26 @@ let core: [Target] = [
     .executableTarget(
         name: "Simulate", dependencies: ["SkeinSimulation", "SkeinIO"], path: "Tests/Simulate",
         swiftSettings: tests),
+]
+
+let coreTests: [Target] = [
+    .testTarget(
+        name: "SkeinWireTests", dependencies: ["SkeinWire", "COpenSSL", "CZlib"], swiftSettings: tests),
+    .testTarget(name: "SkeinIOTests", dependencies: ["SkeinIO", "CSkein"], swiftSettings: tests),
+    .testTarget(
+        name: "SkeinTests", dependencies: ["Skein", "SkeinServices", "SkeinWire", "SkeinIO"],
+        swiftSettings: tests),
+    .testTarget(name: "SkeinClientTests", dependencies: ["SkeinClient"], swiftSettings: tests),
+    .testTarget(name: "TidyTests", swiftSettings: tests),
     .testTarget(
         name: "SkeinSimulationTests", dependencies: ["SkeinSimulation"], swiftSettings: tests),
 ]
 
-// SKEIN_CORE builds the broker without the program: in seconds, and all that the sanitizers, the
-// simulator and most fuzzers are for.
+// SKEIN_CORE builds the broker without the program: in seconds, and all that its tests, the sanitizers,
+// the simulator and most fuzzers are for. SKEIN_PROGRAM leaves the broker's tests out: Ops/test runs those
+// of the program in release, so that third-party packages, which take most of a build, are built once.
 let isCore = Context.environment["SKEIN_CORE"] != nil
+let isProgram = Context.environment["SKEIN_PROGRAM"] != nil
 let isFuzzing = Context.environment["SKEIN_FUZZ"] != nil
 
 // The fuzzers' bodies are part of a test, over the committed corpus, or with SKEIN_FUZZ a library of
@@ -72,12 +76,16 @@ func fuzzer(_ name: String, _ dependencies: [Target.Dependency] = ["FuzzBodies"]
         swiftSettings: tests)
 }
 
+// Either half of them can be missing from a build.
+let coreBodies = ["CoreTargets", "DeflateBody", "EnvelopeBody", "FrameOracle", "FramesBody", "HandshakeBody",
+    "JSONOracle", "ProxyBody", "RESPBody"]
 let corpus: [Target] = [
     .testTarget(
         name: "SkeinFuzzTests", dependencies: bodies + (isCore ? [] : nodeBodies), path: "Tests/Fuzz",
         exclude: ["Handshake", "Proxy", "WebSocket", "Deflate", "Envelope", "RESP", "Token", "Configuration"]
-            + (isCore ? ["NodeBodies"] : []),
-        swiftSettings: tests + (isCore ? [] : [.define("SKEIN_NODE")]))
+            + (isCore ? ["NodeBodies"] : []) + (isProgram ? coreBodies.map { "Bodies/\($0).swift" } : []),
+        swiftSettings: tests + (isCore ? [] : [.define("SKEIN_NODE")])
+            + (isProgram ? [] : [.define("SKEIN_BROKER")]))
 ]
 
 let fuzzers: [Target] =
@@ -189,6 +197,6 @@ let package = Package(
     products: [.library(name: "Skein", targets: ["Skein"])]
         + (isCore ? [] : [.executable(name: "skein", targets: ["SkeinCLI"])]),
     dependencies: isCore ? [] : packages,
-    targets: core + (isCore ? [] : program) + (isFuzzing ? fuzzers : corpus)
+    targets: core + (isProgram ? [] : coreTests) + (isCore ? [] : program) + (isFuzzing ? fuzzers : corpus)
         + (isMeasuring ? benchmarks : [])
 )

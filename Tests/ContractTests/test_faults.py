@@ -98,7 +98,7 @@ def test_the_log_is_full(io, name):
                     # Each is worth a line of the log.
                     wire.send(b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03")
             device.chat(user, "still here")
-            device.until("chat_message")
+            device.until(lambda event: event["type"] == "chat_message")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     finally:

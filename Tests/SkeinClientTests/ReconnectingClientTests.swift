@@ -5,10 +5,10 @@ import Testing
 @Suite("ReconnectingClient")
 struct ReconnectingClientTests {
     static let greeting =
-        #"{"type":"connected","data":{"connectionId":"c","epoch":"e1","offset":"5-0","resume":true},"timestamp":"t"}"#
+        #"{"type":"connected","data":{"connectionId":"c","epoch":"e1","offset":"5-0","resume":true}}"#
 
     static func event(_ offset: String) -> String {
-        #"{"type":"chat_message","offset":"\#(offset)","data":{"senderId":"a","message":{"type":"x","offset":"9-9"}},"timestamp":"t"}"#
+        #"{"type":"chat_message","offset":"\#(offset)","data":{"message":{"type":"x","offset":"9-9"}},"timestamp":"t"}"#
     }
 
     static func resumed(_ recovered: Bool, _ replayed: Int = 0) -> String {
@@ -23,6 +23,18 @@ struct ReconnectingClientTests {
 
     static func say(_ text: String, to client: inout ReconnectingClient) -> ReconnectingClient.Received {
         client.textReceived(Array(text.utf8).span)
+    }
+
+    /// Of a `connect`.
+    static func connect(_ next: ReconnectingClient.Next) -> (milliseconds: Int, query: String?)? {
+        guard case .connect(let milliseconds, let query) = next else { return nil }
+        return (milliseconds, query)
+    }
+
+    /// Of a `renewToken`.
+    static func renewal(_ next: ReconnectingClient.Next) -> String? {
+        guard case .renewToken(_, let query) = next else { return nil }
+        return query
     }
 
     @Test("the first connection is at once and asks for nothing")
@@ -60,19 +72,13 @@ struct ReconnectingClientTests {
         var client = Self.started()
         _ = Self.say(Self.greeting, to: &client)
         _ = Self.say(Self.event("6-0"), to: &client)
-        guard case .connect(_, query: "resume=e1:6-0") = client.lost() else {
-            Issue.record("it did not ask to resume")
-            return
-        }
+        #expect(Self.connect(client.lost())?.query == "resume=e1:6-0")
         let again = Self.greeting.replacing("5-0", with: "9-0")
         #expect(Self.say(again, to: &client) == .connected(mayResume: true))
         #expect(Self.say(Self.event("6-0"), to: &client) == .duplicate)
         #expect(Self.say(Self.event("7-0"), to: &client) == .deliver)
         // Cut off in the middle of it: the place is what was given, not what the greeting said.
-        guard case .connect(_, query: "resume=e1:7-0") = client.lost() else {
-            Issue.record("it did not go on from what it was given")
-            return
-        }
+        #expect(Self.connect(client.lost())?.query == "resume=e1:7-0")
         _ = Self.say(again, to: &client)
         #expect(Self.say(Self.event("9-0"), to: &client) == .deliver)
         #expect(Self.say(Self.resumed(true, 1), to: &client) == .resumed(replayed: 1))
@@ -98,10 +104,8 @@ struct ReconnectingClientTests {
         let plain = #"{"type":"connected","data":{"connectionId":"c","resume":false},"timestamp":"t"}"#
         var client = Self.started()
         #expect(Self.say(plain, to: &client) == .connected(mayResume: false))
-        guard case .connect(_, query: nil) = client.lost() else {
-            Issue.record("it asked to resume")
-            return
-        }
+        let next = Self.connect(client.lost())
+        #expect(next != nil && next?.query == nil)
         #expect(Self.say(plain, to: &client) == .connected(mayResume: false))
         // From one with history to one without.
         _ = Self.say(Self.greeting, to: &client)
@@ -115,19 +119,18 @@ struct ReconnectingClientTests {
     ])
     func hints(reason: String, milliseconds: Int) {
         var client = Self.started()
-        #expect(client.closed(code: 1012, reason: reason) == .connect(afterMilliseconds: milliseconds, query: nil))
+        let next = client.closed(code: 1012, reason: reason)
+        #expect(next == .connect(afterMilliseconds: milliseconds, query: nil))
     }
 
     @Test("without a usable hint it backs off", arguments: [
-        "", "restart", "{", #"{"reconnectAfterMs":-5}"#, #"{"reconnectAfterMs":"7"x}"#, #"{"reconnectAfterMs":1e3}"#,
+        "", "restart", "{", #"{"reconnectAfterMs":-5}"#, #"{"reconnectAfterMs":"7"x}"#,
+        #"{"reconnectAfterMs":1e3}"#,
     ])
     func noHint(reason: String) {
         var client = Self.started()
-        guard case .connect(let milliseconds, nil) = client.closed(code: 1012, reason: reason) else {
-            Issue.record("it did not come back")
-            return
-        }
-        #expect((125...500).contains(milliseconds))
+        let next = Self.connect(client.closed(code: 1012, reason: reason))
+        #expect((125...500).contains(next?.milliseconds ?? -1))
     }
 
     @Test("waits grow to their bound, spread over it, and begin again after a greeting")
@@ -135,8 +138,7 @@ struct ReconnectingClientTests {
         var client = Self.started()
         var waits: [Int] = []
         for _ in 0..<200 {
-            guard case .connect(let milliseconds, _) = client.lost() else { continue }
-            waits.append(milliseconds)
+            if let next = Self.connect(client.lost()) { waits.append(next.milliseconds) }
         }
         #expect(waits.count == 200)
         #expect(waits.allSatisfy { (125...10_000).contains($0) })
@@ -144,8 +146,7 @@ struct ReconnectingClientTests {
         let late = waits.dropFirst(8)
         #expect(late.contains { $0 < 2_500 } && late.contains { $0 > 7_500 })
         _ = Self.say(Self.greeting, to: &client)
-        guard case .connect(let milliseconds, _) = client.lost() else { return }
-        #expect(milliseconds <= 500)
+        #expect((125...500).contains(Self.connect(client.lost())?.milliseconds ?? -1))
     }
 
     @Test("two seeds do not come back together")
@@ -171,33 +172,24 @@ struct ReconnectingClientTests {
     func tokens() {
         var client = Self.started()
         _ = Self.say(Self.greeting, to: &client)
-        guard case .renewToken(_, query: "resume=e1:5-0") = client.closed(code: 4401, reason: "token expired"),
-            case .renewToken(_, query: "resume=e1:5-0") = client.refused(status: 401)
-        else {
-            Issue.record("it did not ask for a token")
-            return
-        }
+        #expect(Self.renewal(client.closed(code: 4401, reason: "token expired")) == "resume=e1:5-0")
+        #expect(Self.renewal(client.refused(status: 401)) == "resume=e1:5-0")
     }
 
     @Test("Retry-After is a floor", arguments: [429, 503])
     func retryAfter(status: Int) {
         var client = Self.started()
-        guard case .connect(let milliseconds, nil) = client.refused(status: status, retryAfterSeconds: 7) else {
-            Issue.record("it did not come back")
-            return
-        }
-        #expect((7_125...7_500).contains(milliseconds))
-        guard case .connect(let bounded, nil) = client.refused(status: status, retryAfterSeconds: .max) else {
-            Issue.record("it did not come back")
-            return
-        }
-        #expect((300_000...301_000).contains(bounded))
+        let next = Self.connect(client.refused(status: status, retryAfterSeconds: 7))
+        #expect((7_125...7_500).contains(next?.milliseconds ?? -1))
+        let bounded = Self.connect(client.refused(status: status, retryAfterSeconds: .max))
+        #expect((300_000...301_000).contains(bounded?.milliseconds ?? -1))
     }
 
     @Test("what is no envelope is the application's", arguments: [
         "", "{", "[]", "hello", #"{"type":7}"#, #"{"type":"x","offset":7}"#, #"{"type":"x","offset":"7"}"#,
         #"{"type":"x","offset":"7-"}"#, #"{"type":"x","offset":"-7"}"#, #"{"type":"x","offset":"1-2-3"}"#,
-        #"{"type":"x","offset":"99999999999999999999999-1"}"#, #"{"type":"resumed","data":{"recovered":false}}"#,
+        #"{"type":"x","offset":"99999999999999999999999-1"}"#,
+        #"{"type":"resumed","data":{"recovered":false}}"#,
         #"{"a":"\"#,
     ])
     func strange(text: String) {

@@ -116,6 +116,15 @@ package struct BenchPlan: Sendable {
 
     var connectionsAtOnce: Int { scenario == .connect ? connectConcurrency : connections + 1 }
 
+    /// How many of `total` connections thread `number` of `threads` has: pairs go round.
+    package static func share(of total: Int, number: Int, threads: Int) -> Int {
+        let pairs = (total + 1) / 2
+        let own = pairs / threads + (number < pairs % threads ? 1 : 0)
+        // The last pair may be a half.
+        let hasHalf = total % 2 == 1 && (pairs - 1) % threads == number
+        return own * 2 - (hasHalf ? 1 : 0)
+    }
+
     /// What is wrong with it, as a sentence that says what to do.
     package var problem: String? {
         if targets.isEmpty { return "There is no address; name one with --url." }

@@ -29,24 +29,24 @@ package struct BenchReport: Sendable {
     package var hasFault: Bool { entries.contains { $0.isFault } }
     package var verdict: String { hasFault ? "FAILED" : "ok" }
 
-    mutating func add(_ name: String, text: String?) {
+    package mutating func add(_ name: String, text: String?) {
         if let text { entries.append(Entry(name: name, value: .text(text), isFault: false)) }
     }
 
-    mutating func add(_ name: String, count: some BinaryInteger) {
+    package mutating func add(_ name: String, count: some BinaryInteger) {
         entries.append(Entry(name: name, value: .count(Int(clamping: count)), isFault: false))
     }
 
-    mutating func add(_ name: String, number: Double) {
+    package mutating func add(_ name: String, number: Double) {
         entries.append(Entry(name: name, value: .number(number.isFinite ? number : 0), isFault: false))
     }
 
-    mutating func add(_ name: String, value: Value) {
+    package mutating func add(_ name: String, value: Value) {
         entries.append(Entry(name: name, value: value, isFault: false))
     }
 
     /// Anything but 0 is a fault.
-    mutating func add(_ name: String, zero count: some BinaryInteger) {
+    package mutating func add(_ name: String, zero count: some BinaryInteger) {
         entries.append(Entry(name: name, value: .count(Int(clamping: count)), isFault: count != 0))
     }
 

@@ -13,11 +13,11 @@ package struct Latencies: Sendable {
 
     /// Below 0 is a clock read on another core: as good as nothing.
     @inline(__always)
-    mutating func record(_ nanoseconds: Int64) {
+    package mutating func record(_ nanoseconds: Int64) {
         histogram.record(UInt64(min(max(nanoseconds, 0), Int64(Self.nanosecondsMax))))
     }
 
-    mutating func add(_ other: Latencies) { histogram.add(other.histogram) }
+    package mutating func add(_ other: Latencies) { histogram.add(other.histogram) }
 
     package var meanMicroseconds: Double { count == 0 ? 0 : histogram.mean / 1e3 }
     package var maxMicroseconds: Double { count == 0 ? 0 : Double(histogram.max) / 1e3 }

@@ -4,15 +4,20 @@
 
 internal import SkeinWire
 
-struct Marker: Equatable {
-    static var bytes: Int { 18 }
+package struct Marker: Equatable, Sendable {
+    package static var bytes: Int { 18 }
 
-    var stream: UInt32
-    var number: UInt32
+    package var stream: UInt32
+    package var number: UInt32
+
+    package init(stream: UInt32, number: UInt32) {
+        self.stream = stream
+        self.number = number
+    }
 
     /// - Parameter target: room for ``bytes``.
     @unsafe
-    func write(to target: UnsafeMutablePointer<UInt8>) {
+    package func write(to target: UnsafeMutablePointer<UInt8>) {
         unsafe target[0] = 0x40
         unsafe target[1] = 0x40
         unsafe Self.writeHex(stream, to: target + 2)
@@ -21,7 +26,7 @@ struct Marker: Equatable {
 
     /// - Parameter hint: where the last one was found; moved when this one is elsewhere.
     @inline(__always)
-    static func find(in bytes: Span<UInt8>, hint: inout UInt32) -> Marker? {
+    package static func find(in bytes: Span<UInt8>, hint: inout UInt32) -> Marker? {
         let place = Int(hint)
         if place &+ Self.bytes <= bytes.count, bytes[place] == 0x40, bytes[place &+ 1] == 0x40 {
             return read(bytes, at: place)

@@ -2,14 +2,16 @@
 // were skipped are remembered, so that a late message is told from a second copy, and both from one that
 // never came.
 
-struct SequenceCheck: BitwiseCopyable, Equatable {
+package struct SequenceCheck: BitwiseCopyable, Equatable {
     /// Bit n: number `next - 1 - n` was skipped and has not come yet.
     private var missing: UInt64 = 0
-    private(set) var next: UInt32 = 0
+    package private(set) var next: UInt32 = 0
+
+    package init() {}
 
     /// - Returns: false for a message that was here before.
     @inline(__always)
-    mutating func accept(_ number: UInt32, _ verdicts: inout Verdicts) -> Bool {
+    package mutating func accept(_ number: UInt32, _ verdicts: inout Verdicts) -> Bool {
         if number == next {
             missing <<= 1
             next &+= 1
@@ -40,15 +42,24 @@ struct SequenceCheck: BitwiseCopyable, Equatable {
     }
 }
 
-struct Verdicts: Sendable, Equatable {
+package struct Verdicts: Sendable, Equatable {
     /// Each message once.
-    var delivered: UInt64 = 0
-    var duplicated: UInt64 = 0
-    var outOfOrder: UInt64 = 0
+    package var delivered: UInt64
+    package var duplicated: UInt64
+    package var outOfOrder: UInt64
     /// Came to a connection that it was not sent to, or was never sent.
-    var misrouted: UInt64 = 0
+    package var misrouted: UInt64
 
-    static func += (left: inout Verdicts, right: Verdicts) {
+    package init(
+        delivered: UInt64 = 0, duplicated: UInt64 = 0, outOfOrder: UInt64 = 0, misrouted: UInt64 = 0
+    ) {
+        self.delivered = delivered
+        self.duplicated = duplicated
+        self.outOfOrder = outOfOrder
+        self.misrouted = misrouted
+    }
+
+    package static func += (left: inout Verdicts, right: Verdicts) {
         left.delivered += right.delivered
         left.duplicated += right.duplicated
         left.outOfOrder += right.outOfOrder
@@ -57,10 +68,12 @@ struct Verdicts: Sendable, Equatable {
 }
 
 /// A set of message numbers, growing by doubling.
-struct NumberSet: Sendable {
+package struct NumberSet: Sendable {
     private var words: [UInt64] = []
 
-    mutating func insert(_ number: UInt32) {
+    package init() {}
+
+    package mutating func insert(_ number: UInt32) {
         let word = Int(number >> 6)
         if word >= words.count {
             words += Array(repeating: 0, count: max(words.count, word + 1 - words.count, 4))
@@ -68,7 +81,7 @@ struct NumberSet: Sendable {
         words[word] |= 1 << UInt64(number & 63)
     }
 
-    func contains(_ number: UInt32) -> Bool {
+    package func contains(_ number: UInt32) -> Bool {
         let word = Int(number >> 6)
         return word < words.count && words[word] >> UInt64(number & 63) & 1 == 1
     }

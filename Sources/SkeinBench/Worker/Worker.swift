@@ -162,15 +162,6 @@ struct Worker: Machine, ~Copyable {
 }
 
 extension Worker {
-    /// How many of `total` connections thread `number` of `threads` has: pairs go round.
-    static func share(of total: Int, number: Int, threads: Int) -> Int {
-        let pairs = (total + 1) / 2
-        let own = pairs / threads + (number < pairs % threads ? 1 : 0)
-        // The last pair may be a half.
-        let hasHalf = total % 2 == 1 && (pairs - 1) % threads == number
-        return own * 2 - (hasHalf ? 1 : 0)
-    }
-
     init(
         _ shared: RunShared, number: Int, figures: WorkerFigures, buffers: BufferPool, publisherInbox: Inbox?
     ) {
@@ -186,7 +177,7 @@ extension Worker {
         spins = plan.spins
         let isConnect = plan.scenario == .connect
         let places = isConnect ? plan.connectConcurrency : plan.connections
-        count = Self.share(of: places, number: number, threads: plan.threads)
+        count = BenchPlan.share(of: places, number: number, threads: plan.threads)
         let hasPublisher = plan.scenario == .fanout && number == 0
         connections = Slab(maxSlots: max(1, count + 1))
         timers = TimerWheel(start: .now(), granularityShift: 20)

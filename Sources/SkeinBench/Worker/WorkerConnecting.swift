@@ -38,7 +38,7 @@ extension Worker {
     private func shareOfLimit(_ plan: BenchPlan) -> Int {
         let limit = shared.control.connectMax.load(ordering: .relaxed)
         guard limit < plan.connections else { return .max }
-        return Self.share(of: limit, number: number, threads: plan.threads)
+        return BenchPlan.share(of: limit, number: number, threads: plan.threads)
     }
 
     private mutating func mayBegin(_ plan: BenchPlan) -> Bool {

@@ -120,8 +120,9 @@ extension Worker {
             if phase != .leaving { result.closedEarly += 1 }
         case .chat:
             if !isOurs, phase != .leaving { result.closedEarly += 1 }
-            // Away for up to a second.
+            // Away for up to a second: its own choice, not a back-off.
             if phase != .leaving {
+                _ = clients[Int(slot)].lost()
                 timers.schedule(
                     slot, at: Instant(nanoseconds: now).advanced(byMilliseconds: Int(nextRandom() % 1_000)))
             }
@@ -156,6 +157,7 @@ extension Worker {
             connections[slot].since = now
             connections[slot].flags.insert(.told)
             // What a lost connection costs first is one attempt, at once.
+            _ = clients[Int(slot)].lost()
             timers.schedule(slot, at: Instant(nanoseconds: now))
             leave(slot, &submissions)
         }

@@ -1,7 +1,5 @@
 // What came of one worker's part, to be added up over all of them when their threads have ended.
 
-internal import SkeinIO
-
 struct WorkerResult: Sendable {
     var opened: UInt64 = 0
     /// connect: those that were begun within the measurement.
@@ -67,63 +65,5 @@ struct WorkerResult: Sendable {
         closes.add(other.closes)
         latency.add(other.latency)
         absence.add(other.absence)
-    }
-}
-
-/// How a server let go: with which codes, which hints, and how spread out.
-struct Closes: Sendable {
-    static let bucketNanoseconds: Int64 = 250_000_000
-    private static let bucketsMax = 480
-    private static let codesMax = 64
-
-    private(set) var count = 0
-    private(set) var codes: [Int: Int] = [:]
-    private(set) var firstReason: String?
-    private(set) var hints = 0
-    private(set) var hintMin = Int.max
-    private(set) var hintMax = 0
-    private(set) var firstAt = Int64.max
-    private(set) var lastAt = Int64.min
-    /// By the clock's quarters of a second.
-    private var buckets: [Int64: Int] = [:]
-
-    mutating func add(code: Int, reason: String, at now: Int64) {
-        count += 1
-        if codes[code] != nil || codes.count < Self.codesMax { codes[code, default: 0] += 1 }
-        if firstReason == nil, !reason.isEmpty { firstReason = reason }
-        if let hint = Self.hint(in: reason) {
-            hints += 1
-            hintMin = min(hintMin, hint)
-            hintMax = max(hintMax, hint)
-        }
-        firstAt = min(firstAt, now)
-        lastAt = max(lastAt, now)
-        let bucket = now / Self.bucketNanoseconds
-        if buckets[bucket] != nil || buckets.count < Self.bucketsMax { buckets[bucket, default: 0] += 1 }
-    }
-
-    mutating func add(_ other: Closes) {
-        count += other.count
-        codes.merge(other.codes, uniquingKeysWith: +)
-        buckets.merge(other.buckets, uniquingKeysWith: +)
-        firstReason = firstReason ?? other.firstReason
-        hints += other.hints
-        hintMin = min(hintMin, other.hintMin)
-        hintMax = max(hintMax, other.hintMax)
-        firstAt = min(firstAt, other.firstAt)
-        lastAt = max(lastAt, other.lastAt)
-    }
-
-    var spreadSeconds: Double { count > 1 ? Double(lastAt - firstAt) / 1e9 : 0 }
-
-    /// From the first on.
-    var per250Milliseconds: [Int] {
-        guard let first = buckets.keys.min(), let last = buckets.keys.max() else { return [] }
-        return (first...min(last, first + Int64(Self.bucketsMax))).map { buckets[$0] ?? 0 }
-    }
-
-    private static func hint(in reason: String) -> Int? {
-        guard let mark = reason.firstRange(of: "\"reconnectAfterMs\":") else { return nil }
-        return Int(reason[mark.upperBound...].prefix { $0.isNumber }.prefix(9))
     }
 }

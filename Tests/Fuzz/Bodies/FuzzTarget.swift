@@ -30,15 +30,4 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
         self.name = name
         self.prepare = prepare
     }
-
-    package static let handshake = FuzzTarget("Handshake") { checkHandshake }
-    package static let proxy = FuzzTarget("Proxy") { checkProxy }
-    package static let webSocket = FuzzTarget("WebSocket") { checkFrames }
-    package static let deflate = FuzzTarget("Deflate") { checkDeflate }
-    package static let envelope = FuzzTarget("Envelope") { checkEnvelope }
-    package static let resp = FuzzTarget("RESP") { checkRESP }
-
-    package static let core: [FuzzTarget] = [
-        .handshake, .proxy, .webSocket, .deflate, .envelope, .resp,
-    ]
 }

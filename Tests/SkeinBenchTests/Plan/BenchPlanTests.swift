@@ -1,7 +1,6 @@
+import SkeinBench
 import SkeinIO
 import Testing
-
-@testable import SkeinBench
 
 @Suite("BenchPlan")
 struct BenchPlanTests {
@@ -14,15 +13,21 @@ struct BenchPlanTests {
         return plan
     }
 
-    @Test("each problem is named", arguments: [
-        (\BenchPlan.connections, 101, "even"), (\.connections, 0, "--connections"), (\.threads, 0, "--threads"),
-        (\.threads, 60, "--threads"), (\.depth, 0, "--depth"), (\.payloadBytes, 1 << 21, "--payload"),
-    ])
-    func problems(path: WritableKeyPath<BenchPlan, Int> & Sendable, value: Int, word: String) {
-        var plan = Self.plan()
-        #expect(plan.problem == nil)
-        plan[keyPath: path] = value
-        #expect(plan.problem?.contains(word) == true)
+    @Test("each problem is named")
+    func problems() {
+        #expect(Self.plan().problem == nil)
+        let cases: [(change: (inout BenchPlan) -> Void, word: String)] = [
+            ({ $0.connections = 101 }, "even"), ({ $0.connections = 0 }, "--connections"),
+            ({ $0.threads = 0 }, "--threads"), ({ $0.threads = 60 }, "--threads"),
+            ({ $0.depth = 0 }, "--depth"), ({ $0.payloadBytes = 1 << 21 }, "--payload"),
+            ({ $0.seconds = 0 }, "--seconds"), ({ $0.rate = -1 }, "--rate"), ({ $0.rate = .nan }, "--rate"),
+            ({ $0.connectConcurrency = 0 }, "--connect-concurrency"), ({ $0.targets = [] }, "--url"),
+        ]
+        for (change, word) in cases {
+            var plan = Self.plan()
+            change(&plan)
+            #expect(plan.problem?.contains(word) == true)
+        }
     }
 
     @Test("a message has to be known again, and some scenarios need a rate")
@@ -40,7 +45,7 @@ struct BenchPlanTests {
     @Test("threads share connections by pairs, and lose none", arguments: [1, 2, 3, 4, 7])
     func shares(threads: Int) {
         for total in [14, 15, 16, 100, 101, 1_000] {
-            let shares = (0..<threads).map { Worker.share(of: total, number: $0, threads: threads) }
+            let shares = (0..<threads).map { BenchPlan.share(of: total, number: $0, threads: threads) }
             #expect(shares.reduce(0, +) == total)
             if total % 2 == 0 { #expect(shares.allSatisfy { $0 % 2 == 0 }) }
             #expect(shares.max()! - shares.min()! <= 2)

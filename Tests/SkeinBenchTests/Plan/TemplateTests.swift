@@ -1,6 +1,5 @@
+import SkeinBench
 import Testing
-
-@testable import SkeinBench
 
 @Suite("Template")
 struct TemplateTests {
@@ -15,7 +14,9 @@ struct TemplateTests {
         return names
     }
 
-    static func text(_ rendered: Template.Rendered) -> String { String(decoding: rendered.bytes, as: UTF8.self) }
+    static func text(_ rendered: Template.Rendered) -> String {
+        String(decoding: rendered.bytes, as: UTF8.self)
+    }
 
     @Test("placeholders in both notations, and what is none", arguments: [
         ("/ws?id=%index%&to=%partner%", "/ws?id=6&to=7"), ("/pair?id={index}&p={partner}", "/pair?id=6&p=7"),

@@ -1,6 +1,5 @@
+import SkeinBench
 import Testing
-
-@testable import SkeinBench
 
 @Suite("TokenSource")
 struct TokenSourceTests {

@@ -1,6 +1,5 @@
+import SkeinBench
 import Testing
-
-@testable import SkeinBench
 
 @Suite("Marker")
 struct MarkerTests {
@@ -11,7 +10,8 @@ struct MarkerTests {
     }
 
     @Test("comes back as it was written", arguments: [
-        Marker(stream: 0, number: 0), Marker(stream: 1, number: 0xFFFF_FFFF), Marker(stream: 0xDEAD_BEEF, number: 10),
+        Marker(stream: 0, number: 0), Marker(stream: 1, number: 0xFFFF_FFFF),
+        Marker(stream: 0xDEAD_BEEF, number: 10),
         Marker(stream: 0x0123_4567, number: 0x89AB_CDEF),
     ])
     func roundTrip(marker: Marker) {
