@@ -195,6 +195,7 @@ private extension BenchRun {
     }
 
     func settle() async throws(BenchFailure) {
+        let step = control.step
         let began = Instant.now().nanoseconds
         while true {
             let sum = team.sum
@@ -203,7 +204,8 @@ private extension BenchRun {
             let isDone = plan.scenario == .connect ? sum.pending == 0 : missing(sum) == 0
             let isBack = !plan.scenario.comesBack || sum.openNow == plan.connections
                 || (plan.scenario == .drain && plan.targets.count == 1 && !plan.comesBack)
-            if isDone, isBack { break }
+            // Before all workers have stopped, somebody may be about to leave.
+            if isDone, isBack, sum.step >= step { break }
             let quiet = max(sum.lastArrival, began)
             if Double(Instant.now().nanoseconds - quiet) / 1e9 > plan.graceSeconds { break }
             if sum.isFailed || hooks.isInterrupted() { break }

@@ -22,7 +22,7 @@ extension Worker {
         guard now - cpuReadAt > Self.cpuNanoseconds else { return }
         cpuReadAt = now
         figures.cpuNanoseconds.store(PinnedThread.cpuNanoseconds(), ordering: .relaxed)
-        if scenario == .chat { dismissQuiet() }
+        if scenario == .chat, phase == .running { dismissQuiet() }
     }
 
     private static var cpuNanoseconds: Int64 { 10_000_000 }
