@@ -154,9 +154,9 @@ extension ShardCore {
         // Spread over the time that the drain itself takes, so that the others see a slope.
         let spread = max(500, min(10_000, drain.plan.wave.nanoseconds / 1_000_000 * 4))
         let wait = state.shared.host.random(in: 0...spread)
-        // Only a history that is shared has for another node what comes meanwhile.
-        let isShared = state.usesBackplane && state.limits.historyEventsMax > 0
-        var hint = "{\"reconnectAfterMs\":\(wait),\"resume\":\(isShared)}"
+        // Where no other node has what comes meanwhile, a client reads its state again.
+        let canResume = state.usesBackplane && state.limits.historyEventsMax > 0
+        var hint = "{\"reconnectAfterMs\":\(wait),\"resume\":\(canResume)}"
         hint.withUTF8 { text in
             guard let base = text.baseAddress else { return }
             close(slot, code: 1012, reason: unsafe Bytes(base, count: text.count))
