@@ -182,7 +182,11 @@ extension ShardCore {
         let record = unsafe state.connections.pointer(to: slot)
         let bytes = unsafe record.pointee.backlog.value.takeOff()
         unsafe record.pointee.flags.insert(.sending)
-        unsafe record.pointee.deadline = state.now.advanced(by: state.limits.writeTimeout)
+        // Progress gives an open connection time. Of a handshake and of leaving the end is set, and
+        // whoever takes a byte a second does not put it off.
+        if unsafe record.pointee.state == .open {
+            unsafe record.pointee.deadline = state.now.advanced(by: state.limits.writeTimeout)
+        }
         state.pending.append(
             Submission(
                 .sendWhenPossible, fd: unsafe record.pointee.fd,
