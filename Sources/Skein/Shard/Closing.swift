@@ -151,7 +151,7 @@ extension ShardCore {
         let record = unsafe state.connections.pointer(to: slot)
         unsafe record.pointee.input.free()
         unsafe record.pointee.backlog.free()
-        if unsafe record.pointee.handshake.exists { unsafe record.pointee.handshake.value.username.free() }
+        if unsafe record.pointee.handshake.exists { unsafe record.pointee.handshake.value.freeTexts() }
         unsafe record.pointee.handshake.free()
         unsafe record.pointee.userAgent.free()
         freeContext(slot)

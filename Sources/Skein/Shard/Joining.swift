@@ -10,12 +10,22 @@ extension ShardCore {
     func move(_ slot: UInt32, to home: Int, id: Bytes) {
         state.timers.cancel(slot)
         let record = state.connections[slot]
+        precondition(!record.backlog.exists, "a connection moved away from what is in flight for it")
         state.pending.append(Submission(.release, fd: record.fd, token: .ignored))
         state.moving.append(Move(home: UInt32(home), record: record, id: OwnedText(copying: id)))
         metrics.handshaking.subtract()
         state.bytesHeld -= Int(record.bytesHeld)
         if !record.tls.isNone { metrics.tlsSessions.subtract() }
         state.connections.remove(slot)
+    }
+
+    /// A move that had to wait for a backlog, now that there is none.
+    func moveOn(_ slot: UInt32) {
+        var id = state.connections[slot].handshake.value.userID
+        guard !id.bytes.isEmpty else { return }
+        state.connections[slot].handshake.value.userID = .none
+        move(slot, to: state.shared.home(of: UserHash.of(id.bytes)), id: id.bytes)
+        id.free()
     }
 
     func sendMoves() {
@@ -71,7 +81,7 @@ extension ShardCore {
 
     private static func abandon(_ record: ConnectionRecord, at host: any Host) {
         var record = record
-        record.handshake.value.username.free()
+        record.handshake.value.freeTexts()
         record.handshake.free()
         record.userAgent.free()
         if !record.tls.isNone { record.tls.free() }
@@ -241,7 +251,7 @@ extension ShardCore {
         if early.count > 0 {
             unsafe consume(slot, UnsafeMutablePointer(mutating: early.base), early.count)
         }
-        state.connections[slot].handshake.value.username.free()
+        state.connections[slot].handshake.value.freeTexts()
         state.connections[slot].handshake.free()
         account(slot)
         guard state.connections[slot].state != .dead else { return }

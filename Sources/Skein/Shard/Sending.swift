@@ -252,6 +252,10 @@ extension ShardCore {
         }
         unsafe record.pointee.backlog.free()
         account(slot)
+        if unsafe record.pointee.state == .authenticating {
+            moveOn(slot)
+            return
+        }
         if unsafe record.pointee.flags.contains(.finishAfterFlush) { finish(slot) } else { schedule(slot) }
     }
 
