@@ -29,6 +29,8 @@ extension ShardCore {
         state.connections[slot].state = .closing
         state.connections[slot].flags.insert(.closeSent)
         enqueue(slot, unsafe Bytes(memory, count: writer.count))
+        // Dead where not even that could be sealed.
+        guard state.connections[slot].state == .closing else { return }
         if state.connections[slot].flags.contains(.closeReceived) {
             state.connections[slot].flags.insert(.finishAfterFlush)
         }
@@ -62,6 +64,7 @@ extension ShardCore {
         state.connections[slot].state = .closing
         state.connections[slot].flags.formUnion([.closeSent, .finishAfterFlush])
         enqueue(slot, unsafe Bytes(memory, count: writer.count))
+        guard state.connections[slot].state == .closing else { return }
         state.connections[slot].deadline = state.now.advanced(by: state.limits.writeTimeout)
         schedule(slot)
     }
@@ -73,6 +76,7 @@ extension ShardCore {
         }
         if state.connections[slot].state == .open {
             close(slot, error.closeCode, reason: error.reason)
+            guard state.connections[slot].state == .closing else { return }
         }
         state.connections[slot].state = .finishing
         state.connections[slot].flags.insert(.finishAfterFlush)

@@ -230,9 +230,14 @@ extension ShardCore {
         }
         state.arena.trim(room - writer.count)
         enqueue(slot, unsafe Bytes(memory, count: writer.count))
+        // Where it could not be sealed, nobody is there to be let in.
+        guard state.connections[slot].state != .dead else { return }
 
         let dialect = state.connections[slot].dialect
         state.connections[slot].state = .open
+        if state.connections[slot].flags.contains(.sending) {
+            state.connections[slot].deadline = state.now.advanced(by: state.limits.writeTimeout)
+        }
         state.connections[slot].connectedAtMilliseconds = state.wallMilliseconds
         state.connections[slot].lastHeard = state.now
         state.connections[slot].lastPing = state.now
