@@ -110,6 +110,7 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
         figures.timers = core.state.timers.count
         figures.buffersLent = core.state.buffers.lent
         figures.deferred = core.state.moving.count + core.state.starved.count + core.state.reaped.count
+            + core.state.partings.count
         return figures
     }
 

@@ -146,9 +146,20 @@ extension ShardCore {
         state.reaped.append(slot)
     }
 
-    /// Frees what died this turn.
+    /// Frees what died this turn, but for those that died so late in it that their dialect is told in
+    /// the next.
     func reap() {
-        while let slot = state.reaped.popLast() { free(slot) }
+        var kept = 0
+        for index in 0..<state.reaped.count {
+            let slot = state.reaped[index]
+            guard state.connections[slot].flags.contains(.parting) else {
+                free(slot)
+                continue
+            }
+            state.reaped[kept] = slot
+            kept += 1
+        }
+        state.reaped.truncate(to: kept)
     }
 
     private func free(_ slot: UInt32) {
@@ -186,14 +197,29 @@ extension ShardCore {
         metrics.countClose(code)
     }
 
+    /// Tells dialects who has gone. At the end of the turn and not at once: somebody may have gone
+    /// because of what a dialect was just sending, in the middle of a walk through a user's devices.
+    func tellPartings() {
+        while var parting = state.partings.popFirst() {
+            state.parting = parting
+            let connection = Connection(core: self, slot: parting.slot)
+            state.dialects.with(parting.dialect) { $0.disconnected(connection) }
+            state.parting = nil
+            state.connections[parting.slot].flags.remove(.parting)
+            parting.userID.free()
+        }
+    }
+
     /// Takes a connection off its user's list of devices.
     func leaveUser(_ slot: UInt32) {
         let user = state.connections[slot].user
         if state.connections[slot].flags.contains(.announced) {
             state.connections[slot].flags.remove(.announced)
-            let dialect = state.connections[slot].dialect
-            let connection = Connection(core: self, slot: slot)
-            state.dialects.with(dialect) { $0.disconnected(connection) }
+            state.connections[slot].flags.insert(.parting)
+            let id = user == ConnectionRecord.none ? Bytes.empty : state.users.id(of: user)
+            state.partings.append(
+                Parting(
+                    slot: slot, dialect: state.connections[slot].dialect, userID: OwnedText(copying: id)))
         }
         guard user != ConnectionRecord.none else { return }
         let next = state.connections[slot].nextDevice

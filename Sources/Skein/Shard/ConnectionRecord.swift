@@ -61,6 +61,8 @@ struct ConnectionRecord: BitwiseCopyable {
         static let notified = Flags(rawValue: 256)
         /// On the list of what is freed at the end of the turn.
         static let reaped = Flags(rawValue: 8192)
+        /// Its dialect is still to be told that it has gone.
+        static let parting = Flags(rawValue: 16_384)
     }
 
     var fd: Int32

@@ -59,6 +59,7 @@ struct Shard: Machine, ~Copyable {
         core.fireTimers()
         core.continueDrain()
         core.balanceMemory()
+        core.tellPartings()
         core.flush(into: &submissions)
         core.metrics.alive.set(UInt64(core.state.connections.count))
         core.metrics.loopTurn.record(core.state.clock.now().nanoseconds(since: core.state.turnStart))
@@ -75,7 +76,8 @@ struct Shard: Machine, ~Copyable {
     var deadline: Instant? {
         // What was moved, or finished with its flush, waits for the next turn and for nothing else.
         if !core.state.moving.isEmpty || !core.state.finishing.isEmpty
-            || !core.state.outbox.isEmpty || !core.state.postponed.isEmpty { return core.state.now }
+            || !core.state.outbox.isEmpty || !core.state.postponed.isEmpty
+            || !core.state.partings.isEmpty { return core.state.now }
         return earliest(
             core.state.timers.next, earliest(core.state.acceptPausedUntil, core.state.drain?.nextStep))
     }

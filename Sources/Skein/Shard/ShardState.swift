@@ -21,6 +21,13 @@ struct Segment: BitwiseCopyable {
     var next: UInt32
 }
 
+/// A connection that has left its user, and of which its dialect is told at the end of the turn.
+struct Parting: BitwiseCopyable {
+    var slot: UInt32
+    var dialect: UInt8
+    var userID: OwnedText
+}
+
 /// A connection on its way to its home shard, between its release and its parcel.
 struct Move: BitwiseCopyable {
     var home: UInt32
@@ -62,6 +69,9 @@ struct ShardState: ~Copyable {
     var finishing = RawList<UInt32>()
     var starved = RawList<UInt32>()
     var reaped = RawList<UInt32>()
+    var partings = RawQueue<Parting>()
+    /// The one that a dialect is being told of.
+    var parting: Parting?
     var moving = RawList<Move>()
     var pending = RawList<Submission>(capacity: 1_024)
     var outbox: Outbox
