@@ -33,6 +33,8 @@ public struct ShardSnapshot: Sendable {
     /// By result: `accepted`, `unauthorized`, `forbidden_origin`, `too_many_user`, …
     public var handshakes: [String: UInt64] = [:]
     public var malformed: UInt64 = 0
+    /// Receives that waited for the next turn because their connection had had its share of this one.
+    public var deferredReads: UInt64 = 0
     /// Most bytes that ever waited in one connection's send queue.
     public var sendQueueHighWaterBytes: UInt64 = 0
     public var inboxDepth = 0

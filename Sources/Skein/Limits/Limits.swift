@@ -66,6 +66,8 @@ public struct Limits: Sendable, Equatable {
     /// Receive buffers of one shard, a power of two, and the bytes of each.
     public var receiveBuffersCount = 512
     public var receiveBufferBytes = 8_192
+    /// Bytes of one connection that one turn reads; the rest waits for the next, behind all others.
+    public var receiveTurnBytesMax = 65_536
     /// Batches of messages from one thread to all others that may be under way, 64 KiB each.
     public var parcelsMax = 256
     /// Requests from outside the loops (control plane, library) that one loop may have waiting.

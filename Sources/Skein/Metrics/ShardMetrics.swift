@@ -74,6 +74,8 @@ struct ShardMetrics: ~Copyable, Sendable {
     let deliveries = Counter()
     let slowConsumers = Counter()
     let malformed = Counter()
+    /// Receives that waited for the next turn because their connection had its share of this one.
+    let deferredReads = Counter()
     let sendQueueHighWater = Counter()
     let drops = CounterArray(DropReason.allCases.count)
     let handshakes = CounterArray(HandshakeResult.allCases.count)
@@ -133,6 +135,7 @@ struct ShardMetrics: ~Copyable, Sendable {
         shard.deliveries = deliveries.count
         shard.slowConsumers = slowConsumers.count
         shard.malformed = malformed.count
+        shard.deferredReads = deferredReads.count
         shard.sendQueueHighWaterBytes = sendQueueHighWater.count
         for reason in DropReason.allCases { shard.dropped[reason.name] = drops[reason.rawValue].count }
         for result in HandshakeResult.allCases {

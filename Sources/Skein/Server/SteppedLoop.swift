@@ -100,7 +100,7 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
     }
 
     var isFinished: Bool { loop.machine.isFinished }
-    var hasParcels: Bool { loop.inbox.depth.parcels > 0 }
+    var hasParcels: Bool { loop.hasParcels }
 
     var figures: LoopFigures {
         let core = loop.machine.core
@@ -110,7 +110,7 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
         figures.timers = core.state.timers.count
         figures.buffersLent = core.state.buffers.lent
         figures.deferred = core.state.moving.count + core.state.starved.count + core.state.reaped.count
-            + core.state.partings.count
+            + core.state.partings.count + core.state.deferred.count
         return figures
     }
 
@@ -151,7 +151,7 @@ private final class SteppedRouter<R: Ring & ~Copyable>: SteppedLoop {
     }
 
     var isFinished: Bool { loop.machine.isFinished }
-    var hasParcels: Bool { loop.inbox.depth.parcels > 0 }
+    var hasParcels: Bool { loop.hasParcels }
 
     var figures: LoopFigures {
         let core = loop.machine.core

@@ -125,7 +125,7 @@ extension ShardCore {
         reapIfIdle(slot)
     }
 
-    private func cancel(_ slot: UInt32, _ operation: UInt8) {
+    func cancel(_ slot: UInt32, _ operation: UInt8) {
         state.pending.append(
             Submission(.cancel, fd: state.connections[slot].fd, token: token(slot, operation)))
     }

@@ -88,9 +88,8 @@ extension ShardCore {
                 state.connections[slot].flags.insert(.starved)
                 state.starved.append(slot)
             }
-        case -ECANCELED:
-            break
-        case -EAGAIN, -EINTR:
+        case -ECANCELED, -EAGAIN, -EINTR:
+            // Cancelled while it lives: it had brought too much at once, which is read by now.
             receiveAgain(slot)
         case 0 where hasUnsent(slot):
             // It said its last and may still listen: what it was given goes out first.

@@ -31,10 +31,12 @@ struct Shard: Machine, ~Copyable {
             core.sendFellShort(completions[index])
         }
         core.finishFlushed()
+        let isUneven = core.mayBeUneven(completions.count)
         for index in completions.indices {
             let completion = completions[index]
             switch completion.token.operation {
-            case ShardOperation.receive: core.received(completion)
+            case ShardOperation.receive:
+                if isUneven { core.receivedFairly(completion) } else { core.received(completion) }
             case ShardOperation.sendWhenPossible: core.backlogSent(completion)
             case ShardOperation.accept: core.accepted(completion)
             case ShardOperation.sendNow: break
@@ -55,6 +57,7 @@ struct Shard: Machine, ~Copyable {
     mutating func endTurn(at now: Instant, into submissions: inout SubmissionQueue) {
         core.begin(now)
         core.finishFlushed()
+        core.continueDeferred()
         core.continueHandshakes()
         core.fireTimers()
         core.continueDrain()
@@ -77,7 +80,7 @@ struct Shard: Machine, ~Copyable {
         // What was moved, or finished with its flush, waits for the next turn and for nothing else.
         if !core.state.moving.isEmpty || !core.state.finishing.isEmpty
             || !core.state.outbox.isEmpty || !core.state.postponed.isEmpty
-            || !core.state.partings.isEmpty { return core.state.now }
+            || !core.state.partings.isEmpty || !core.state.deferred.isEmpty { return core.state.now }
         return earliest(
             core.state.timers.next, earliest(core.state.acceptPausedUntil, core.state.drain?.nextStep))
     }

@@ -73,6 +73,8 @@ struct ShardState: ~Copyable {
     /// The one that a dialect is being told of.
     var parting: Parting?
     var moving = RawList<Move>()
+    /// Receives of who brought too much in one turn, in their order; their buffers stay lent.
+    var deferred = RawQueue<Completion>(capacity: 64)
     var pending = RawList<Submission>(capacity: 1_024)
     var outbox: Outbox
 

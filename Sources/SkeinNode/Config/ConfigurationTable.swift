@@ -278,6 +278,9 @@ package enum ConfigurationTable {
             "WS_READ_BUFFER_SIZE", \.receiveBufferBytes, .bytes, 1_024...1_048_576, unit: "bytes",
             "Each receive buffer of a shard; not one per connection."),
         .limit(
+            "WS_READ_TURN_SIZE", \.receiveTurnBytesMax, .bytes, 1_024...1_073_741_824, unit: "bytes",
+            "What one turn of a loop reads of one connection; the rest waits for the next turn."),
+        .limit(
             "WS_RECEIVE_BUFFERS", \.receiveBuffersCount, 16...32_768, unit: "buffers",
             "Receive buffers of one shard, a power of two."),
         .limit(

@@ -97,6 +97,9 @@ private extension NodeMetrics {
             snapshot.shards.map(\.sendQueueHighWaterBytes).max() ?? 0,
             "Most bytes that ever waited for one connection.")
         out.single(
+            "skein_deferred_reads_total", .counter, total(\.deferredReads),
+            "Receives that waited a turn because their connection brought more than its share.")
+        out.single(
             "skein_memory_bytes", .gauge, total(\.memoryBytes),
             "What connections hold: records, send queues, partial messages, contexts.")
         out.single(
