@@ -83,6 +83,7 @@ extension ShardCore {
         }
         switch result {
         case -ENOBUFS:
+            metrics.starvedReads.add()
             // Every buffer is back by the end of the turn; until then asking again is useless.
             if !state.connections[slot].flags.contains(.receiving) {
                 state.connections[slot].flags.insert(.starved)

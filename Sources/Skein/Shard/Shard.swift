@@ -64,6 +64,8 @@ struct Shard: Machine, ~Copyable {
         core.balanceMemory()
         core.tellPartings()
         core.flush(into: &submissions)
+        core.metrics.ringOverflows.set(unsafe core.state.counters.values.pointee.overflows)
+        core.metrics.ringRefusals.set(unsafe core.state.counters.values.pointee.refusals)
         core.metrics.alive.set(UInt64(core.state.connections.count))
         core.metrics.loopTurn.record(core.state.clock.now().nanoseconds(since: core.state.turnStart))
         core.state.turnStart = Instant(nanoseconds: 0)

@@ -46,6 +46,7 @@ struct ShardState: ~Copyable {
     /// By dialect. Apart from the table, which is copied without a count because it holds no reference.
     let paths: [String]
     let buffers: BufferPool
+    let counters: RingCounters
     let usesBackplane: Bool
     let decoder: FrameDecoder
     /// For connections that agreed on compression: a message may be longer compressed than plain.
