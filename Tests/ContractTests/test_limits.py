@@ -244,6 +244,23 @@ def test_a_reader_that_drips_does_not_put_off_its_end(start, io, name, open_raw,
         dripping.join(20)
 
 
+def test_no_limit_of_the_queue(start, io, name, open_raw, open_client):
+    """0 is none: whoever stops is not told 4008, however much waits."""
+    node = start(
+        io=io,
+        env={"WS_SEND_QUEUE_MESSAGES": "0", "WS_SEND_QUEUE_BYTES": "0", "WS_WRITE_TIMEOUT": "60s"},
+    )
+    alice = open_client(node, name("alice"))
+    bob = open_raw(node, (bob_name := name("bob")), receive_buffer=4096)
+    for n in range(400):
+        alice.chat(bob_name, {"n": n, "pad": "x" * 40_000})
+        alice.expect("chat_message_sent")
+    assert node.metrics().total("skein_send_queue_high_water") > 2_000_000
+    for n in range(400):
+        assert bob.read_event()["data"]["message"]["n"] == n
+    assert node.metrics().total("skein_slow_consumers_total") == 0
+
+
 # Peers that vanish
 
 

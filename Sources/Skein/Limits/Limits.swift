@@ -41,7 +41,7 @@ public struct Limits: Sendable, Equatable {
     /// How long a send may make no progress. Past it the connection is reset.
     public var writeTimeout: Duration = .seconds(10)
 
-    // Send queue of one connection. Past either: close 4008.
+    // Send queue of one connection; 0: none. Past either: close 4008.
     public var sendQueueMessagesMax = 256
     public var sendQueueBytesMax = 1_048_576
 

@@ -82,11 +82,12 @@ package enum ConfigurationTable {
             "WS_MAX_HEADER_SIZE", \.headBytesMax, .bytes, 1_024...65_536, unit: "bytes",
             "The head of a handshake. Past it: 431."),
         .limit(
-            "WS_SEND_QUEUE_MESSAGES", \.sendQueueMessagesMax, 1...1_048_576, unit: "messages",
-            "What may wait for one connection. Past it: close 4008."),
+            "WS_SEND_QUEUE_MESSAGES", \.sendQueueMessagesMax, 0...1_048_576, unit: "messages",
+            "What may wait for one connection; 0: no limit. Past it: close 4008."),
         .limit(
-            "WS_SEND_QUEUE_BYTES", \.sendQueueBytesMax, .bytes, 1_024...1_073_741_824,
-            unit: "bytes", "What may wait for one connection. Past it: close 4008."),
+            "WS_SEND_QUEUE_BYTES", \.sendQueueBytesMax, .bytes, 0...1_073_741_824,
+            unit: "bytes",
+            "What may wait for one connection; 0: no limit but WS_MEMORY_LIMIT. Past it: close 4008."),
         .limit(
             "WS_MESSAGE_RATE", \.messageRate, 0...many, unit: "messages a second",
             "What one connection may send; 0: no limit. Past it: RATE_LIMITED."),
