@@ -78,7 +78,7 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
         }
         var parcelsLeft = Self.turnParcels
         var bytesLeft = Self.turnParcelBytes
-        while parcelsLeft > 0, bytesLeft > 0, let parcel = parcels.popFirst() {
+        while parcelsLeft > 0, bytesLeft > 0, !machine.isBusy, let parcel = parcels.popFirst() {
             parcelsLeft &-= 1
             bytesLeft &-= parcel.usedBytes
             machine.handle(parcel, at: now, into: &submissions)

@@ -37,6 +37,8 @@ public struct ShardSnapshot: Sendable {
     public var deferredReads: UInt64 = 0
     /// Receives that found no buffer free and were asked for again.
     public var starvedReads: UInt64 = 0
+    /// Events for everyone that took more than one turn.
+    public var slicedBroadcasts: UInt64 = 0
     /// Turns in which the kernel had more answers than its queue has room for.
     public var ringOverflows: UInt64 = 0
     /// Calls that the kernel had no memory for, and that were made again.

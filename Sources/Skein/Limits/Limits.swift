@@ -68,6 +68,9 @@ public struct Limits: Sendable, Equatable {
     public var receiveBufferBytes = 8_192
     /// Bytes of one connection that one turn reads; the rest waits for the next, behind all others.
     public var receiveTurnBytesMax = 65_536
+    /// Bytes made in one turn of an event for everyone where each connection needs bytes of its own (TLS,
+    /// compression that keeps its context); the turns after it go on with the rest.
+    public var fanOutTurnBytesMax = 16_777_216
     /// Batches of messages from one thread to all others that may be under way, 64 KiB each.
     public var parcelsMax = 256
     /// Requests from outside the loops (control plane, library) that one loop may have waiting.

@@ -78,6 +78,8 @@ struct ShardMetrics: ~Copyable, Sendable {
     let deferredReads = Counter()
     /// Receives that found no buffer free and were asked for again.
     let starvedReads = Counter()
+    /// Events for everyone that took more than one turn.
+    let slicedBroadcasts = Counter()
     let ringOverflows = Counter()
     let ringRefusals = Counter()
     let sendQueueHighWater = Counter()
@@ -141,6 +143,7 @@ struct ShardMetrics: ~Copyable, Sendable {
         shard.malformed = malformed.count
         shard.deferredReads = deferredReads.count
         shard.starvedReads = starvedReads.count
+        shard.slicedBroadcasts = slicedBroadcasts.count
         shard.ringOverflows = ringOverflows.count
         shard.ringRefusals = ringRefusals.count
         shard.sendQueueHighWaterBytes = sendQueueHighWater.count

@@ -111,6 +111,7 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
         figures.buffersLent = core.state.buffers.lent
         figures.deferred = core.state.moving.count + core.state.starved.count + core.state.reaped.count
             + core.state.partings.count + core.state.deferred.count
+            + (core.state.fanOut.isUnderWay ? 1 : 0)
         return figures
     }
 

@@ -51,12 +51,16 @@ struct Shard: Machine, ~Copyable {
         core.begin(now)
         core.finishFlushed()
         let core = core
-        parcel.forEachRecord { record in core.handle(record) }
+        parcel.forEachRecord { record in
+            // Behind an event that has not reached everyone: nobody may get them in another order.
+            if core.state.fanOut.isUnderWay { core.state.fanOut.hold(record) } else { core.handle(record) }
+        }
     }
 
     mutating func endTurn(at now: Instant, into submissions: inout SubmissionQueue) {
         core.begin(now)
         core.finishFlushed()
+        core.continueFanOut()
         core.continueDeferred()
         core.continueHandshakes()
         core.fireTimers()
@@ -64,6 +68,8 @@ struct Shard: Machine, ~Copyable {
         core.balanceMemory()
         core.tellPartings()
         core.flush(into: &submissions)
+        // Sealing takes memory too, and it stays for two turns, however long those are.
+        if core.state.arena.burstBytes > 0 { core.tellMemory() }
         core.metrics.ringOverflows.set(unsafe core.state.counters.values.pointee.overflows)
         core.metrics.ringRefusals.set(unsafe core.state.counters.values.pointee.refusals)
         core.metrics.alive.set(UInt64(core.state.connections.count))
@@ -73,6 +79,7 @@ struct Shard: Machine, ~Copyable {
 
     mutating func submitted() {
         core.state.turn &+= 1
+        core.state.fanOut.bytesMade = 0
         core.state.arena.flip()
         core.segmentsOfThisTurn { $0.removeAll() }
         core.sendMoves()
@@ -82,10 +89,13 @@ struct Shard: Machine, ~Copyable {
         // What was moved, or finished with its flush, waits for the next turn and for nothing else.
         if !core.state.moving.isEmpty || !core.state.finishing.isEmpty
             || !core.state.outbox.isEmpty || !core.state.postponed.isEmpty
-            || !core.state.partings.isEmpty || !core.state.deferred.isEmpty { return core.state.now }
+            || !core.state.partings.isEmpty || !core.state.deferred.isEmpty
+            || core.state.fanOut.isUnderWay { return core.state.now }
         return earliest(
             core.state.timers.next, earliest(core.state.acceptPausedUntil, core.state.drain?.nextStep))
     }
+
+    var isBusy: Bool { core.state.fanOut.isUnderWay }
 
     var isFinished: Bool { core.state.isFinished }
 }
@@ -127,7 +137,7 @@ extension ShardCore {
         let reference = ConnectionReference(rawValue: record.argument)
         switch ShardRecord(rawValue: record.kind) {
         case .deliver: deliver(EventView(record: bytes))
-        case .broadcast: broadcast(EventView(record: bytes))
+        case .broadcast: fanOut(bytes)
         case .adopt: adopt(bytes)
         case .authenticated: authenticated(reference, bytes)
         case .joined: joined(reference, JoinResult(rawValue: record.flags) ?? .unavailable)

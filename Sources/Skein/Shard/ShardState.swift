@@ -76,6 +76,8 @@ struct ShardState: ~Copyable {
     var moving = RawList<Move>()
     /// Receives of who brought too much in one turn, in their order; their buffers stay lent.
     var deferred = RawQueue<Completion>(capacity: 64)
+    /// An event for everyone that has not reached everyone yet, and what came behind it.
+    var fanOut = FanOut()
     var pending = RawList<Submission>(capacity: 1_024)
     var outbox: Outbox
 

@@ -282,6 +282,9 @@ package enum ConfigurationTable {
             "WS_READ_TURN_SIZE", \.receiveTurnBytesMax, .bytes, 1_024...1_073_741_824, unit: "bytes",
             "What one turn of a loop reads of one connection; the rest waits for the next turn."),
         .limit(
+            "WS_FAN_OUT_TURN_SIZE", \.fanOutTurnBytesMax, .bytes, 1_024...1_073_741_824, unit: "bytes",
+            "What one turn makes of an event for everyone where nobody can share it, as under TLS."),
+        .limit(
             "WS_RECEIVE_BUFFERS", \.receiveBuffersCount, 16...32_768, unit: "buffers",
             "Receive buffers of one shard, a power of two."),
         .limit(

@@ -103,6 +103,9 @@ private extension NodeMetrics {
             "skein_starved_reads_total", .counter, total(\.starvedReads),
             "Receives that found no buffer free and were asked for again; see WS_RECEIVE_BUFFERS.")
         out.single(
+            "skein_sliced_broadcasts_total", .counter, total(\.slicedBroadcasts),
+            "Events for everyone that took a shard more than one turn; see WS_FAN_OUT_TURN_SIZE.")
+        out.single(
             "skein_ring_overflows_total", .counter, total(\.ringOverflows),
             "Turns in which the kernel had more answers than its queue has room for.")
         out.single(
