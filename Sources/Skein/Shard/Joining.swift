@@ -176,18 +176,41 @@ extension ShardCore {
 
     func tellRouter(left slot: UInt32, user: UInt32) {
         let id = state.users.id(of: user)
-        let bytes = RecordWriter.bytes(id)
-        guard let memory = unsafe state.outbox.append(
-            to: state.shared.routerIndex, kind: RouterRecord.leave.rawValue,
-            argument: reference(slot).rawValue, payloadBytes: bytes)
-        else {
-            // The router counts a device too many: a subscription and the user's presence stay for
-            // as long as this node lives. That takes 16 MiB under way to a router that stands still.
+        let reference = reference(slot).rawValue
+        guard state.departures.isEmpty, sayLeft(reference, id) else {
+            // Untold, the router would count a device too many for as long as this node lives.
             metrics.countDropped(.overload)
+            if state.departures.isEmpty { waitToTell() }
+            state.departures.append(Departure(reference: reference, userID: OwnedText(copying: id)))
             return
         }
+    }
+
+    /// Tells of those who left while there was no room, in their order.
+    func tellDepartures() {
+        guard !state.departures.isEmpty, state.now >= state.departuresDue else { return }
+        while !state.departures.isEmpty {
+            guard sayLeft(state.departures[0].reference, state.departures[0].userID.bytes) else {
+                waitToTell()
+                return
+            }
+            var told = state.departures.popFirst()
+            told?.userID.free()
+        }
+    }
+
+    /// A router that stands still has made no room a moment later.
+    private func waitToTell() { state.departuresDue = state.now.advanced(byMilliseconds: 10) }
+
+    private func sayLeft(_ reference: UInt64, _ id: Bytes) -> Bool {
+        let bytes = RecordWriter.bytes(id)
+        guard let memory = unsafe state.outbox.append(
+            to: state.shared.routerIndex, kind: RouterRecord.leave.rawValue, argument: reference,
+            payloadBytes: bytes)
+        else { return false }
         var writer = unsafe RecordWriter(memory, capacity: bytes)
         writer.text(id)
+        return true
     }
 
     /// The router's answer: the user's channels are heard, or the handshake fails.

@@ -67,6 +67,7 @@ struct Shard: Machine, ~Copyable {
         core.continueDrain()
         core.balanceMemory()
         core.tellPartings()
+        core.tellDepartures()
         core.flush(into: &submissions)
         // Sealing takes memory too, and it stays for two turns, however long those are.
         if core.state.arena.burstBytes > 0 { core.tellMemory() }
@@ -91,8 +92,9 @@ struct Shard: Machine, ~Copyable {
             || !core.state.outbox.isEmpty || !core.state.postponed.isEmpty
             || !core.state.partings.isEmpty || !core.state.deferred.isEmpty
             || core.state.fanOut.isUnderWay { return core.state.now }
-        return earliest(
+        let next = earliest(
             core.state.timers.next, earliest(core.state.acceptPausedUntil, core.state.drain?.nextStep))
+        return core.state.departures.isEmpty ? next : earliest(next, core.state.departuresDue)
     }
 
     var isBusy: Bool { core.state.fanOut.isUnderWay }

@@ -28,6 +28,12 @@ struct Parting: BitwiseCopyable {
     var userID: OwnedText
 }
 
+/// A departure that the router has not been told of, for want of room on the way.
+struct Departure: BitwiseCopyable {
+    var reference: UInt64
+    var userID: OwnedText
+}
+
 /// A connection on its way to its home shard, between its release and its parcel.
 struct Move: BitwiseCopyable {
     var home: UInt32
@@ -71,6 +77,9 @@ struct ShardState: ~Copyable {
     var starved = RawList<UInt32>()
     var reaped = RawList<UInt32>()
     var partings = RawQueue<Parting>()
+    /// No more than there were connections: while these wait, arrivals find no room either.
+    var departures = RawQueue<Departure>()
+    var departuresDue = Instant(nanoseconds: 0)
     /// The one that a dialect is being told of.
     var parting: Parting?
     var moving = RawList<Move>()
