@@ -168,6 +168,8 @@ extension RouterCore {
             historyUnreadable()
             return
         }
+        // Another node may have loaded it again meanwhile, so that later ones were taken.
+        if refusal == .scriptMissing { state.keptSequence = state.acknowledgedSequence }
         if awaited.kind == .session { sessionAnswered(awaited, nil) }
         if awaited.kind == .arrival { arrivalAnswered(awaited, nil) }
         if awaited.kind == .sweep { swept(hasMore: false) }

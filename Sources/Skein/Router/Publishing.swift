@@ -206,6 +206,16 @@ extension RouterCore {
 
     static var heardNodesMax: Int { 1_024 }
 
+    /// Whether an event came back, or went out before one that did: then it was published before its
+    /// user's channel was heard, and whoever came then was told of it. One that no history keeps says
+    /// nothing of those that one keeps: Redis may have refused these and not it.
+    private func isBack(_ sequence: UInt64, _ entry: Journal.Entry) -> Bool {
+        if entry.isHeard || sequence < state.keptSequence { return true }
+        guard sequence < state.heardSequence else { return false }
+        return !state.keepsHistory
+            || EventView(record: state.journal.record(sequence)).flags.contains(.transient)
+    }
+
     /// Redis is silent: what waits for its echo is delivered here now, and so is what follows.
     func stopWaiting(_ why: String) {
         guard !state.isLocal else { return }
@@ -214,7 +224,7 @@ extension RouterCore {
         var count: UInt64 = 0
         while sequence < state.journal.nextSequence {
             let entry = state.journal.entry(sequence)
-            if entry.isLocal, !entry.isHeard {
+            if entry.isLocal, !isBack(sequence, entry) {
                 let event = EventView(record: state.journal.record(sequence))
                 if let user = state.users.find(event.user, hash: event.userHash) {
                     state.users[user].deliveredThrough = max(state.users[user].deliveredThrough, sequence)
@@ -249,7 +259,7 @@ extension RouterCore {
         var sequence = max(state.localSequence + 1, state.journal.firstSequence)
         while sequence < state.journal.nextSequence {
             let entry = state.journal.entry(sequence)
-            guard !entry.isHeard else {
+            guard !isBack(sequence, entry) else {
                 sequence += 1
                 continue
             }

@@ -33,7 +33,6 @@ struct HistoryPageTests {
         (offset(90, 7), nil, "an event of a former life"),
         (offset(140, 6), nil, "never given"),
         (offset(200, 1), nil, "from the future"),
-        (offset(140, 4), nil, "in between"),
         (offset(150, 0), nil, "where it stood when nothing had happened, of a Redis that lost it"),
     ]
 

@@ -66,8 +66,8 @@ final class TestClient: @unchecked Sendable {
         while true {
             let head = try take(2)
             var count = Int(head[1] & 0x7F)
-            if count == 126 { count = try take(2).reduce(0) { $0 << 8 | Int($1) } }
-            if count == 127 { count = try take(8).reduce(0) { $0 << 8 | Int($1) } }
+            // One or the other: a length of 16 bits may be 127, too.
+            if count >= 126 { count = try take(count == 126 ? 2 : 8).reduce(0) { $0 << 8 | Int($1) } }
             let payload = try take(count)
             switch head[0] & 0x0F {
             case 8:
