@@ -69,25 +69,6 @@ let shardBenchmarks = [
             precondition(stage.kernel.pointee.sends == before + count * 2)
         }
     },
-    Benchmark("shard: chat message and its confirmation, kept") {
-        let stage = Stage(keeps: true)
-        let alice = stage.connect("alice")
-        _ = stage.connect("bob")
-        let frame = chat(to: "bob")
-        // Until both histories are full, and drop one for each that comes.
-        for _ in 0..<200 {
-            stage.receive(frame, on: alice)
-            stage.turn()
-        }
-        return { count in
-            let before = stage.kernel.pointee.sends
-            for _ in 0..<count {
-                stage.receive(frame, on: alice)
-                stage.turn()
-            }
-            precondition(stage.kernel.pointee.sends == before + count * 2)
-        }
-    },
     Benchmark("shard: typing to 100 devices", operations: 50) {
         let stage = Stage()
         let alice = stage.connect("alice")

@@ -17,7 +17,7 @@ final class Stage {
     private let buffers: BufferPool
     private var nextDescriptor: Int32 = 16
 
-    init(echo: Bool = false, keeps: Bool = false) {
+    init(echo: Bool = false) {
         time = .allocate(capacity: 1)
         time.initialize(
             to: SimulatedTime(now: Instant(nanoseconds: 1_000_000_000), wallMilliseconds: 1_767_000_000_000))
@@ -30,7 +30,7 @@ final class Stage {
         // In force, and never met: what it costs is part of every message.
         configuration.limits.messageRate = 1_000_000
         configuration.limits.messageBurst = 1_000_000
-        configuration.limits.historyEventsMax = keeps ? 64 : 0
+        configuration.limits.historyEventsMax = 0
         if echo {
             configuration.echoPath = "/echo"
             configuration.echoIsOpen = true

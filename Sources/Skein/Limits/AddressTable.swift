@@ -129,8 +129,9 @@ final class AddressTable: @unchecked Sendable {
     /// Of IPv6 the first 64 bits count: whoever has an address there has all of its network's.
     private static func tag(of address: PeerAddress) -> UInt64 {
         let isIPv4 = address.high == 0 && address.low >> 32 == 0xFFFF
+        let low = isIPv4 ? address.low : 0
         var mixed = (address.high ^ seed).multipliedFullWidth(by: 0x9E37_79B9_7F4A_7C15)
-        mixed = ((mixed.high ^ mixed.low) ^ (isIPv4 ? address.low : 0)).multipliedFullWidth(by: 0xD6E8_FEB8_6659_FD93)
+        mixed = ((mixed.high ^ mixed.low) ^ low).multipliedFullWidth(by: 0xD6E8_FEB8_6659_FD93)
         return (mixed.high ^ mixed.low) | 1
     }
 }

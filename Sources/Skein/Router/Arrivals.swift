@@ -29,6 +29,8 @@ extension RouterCore {
         if state.users[user].deviceCount == 0 {
             state.users[user].deliveredSince = state.journal.nextSequence
             state.users[user].deliveredThrough = 0
+            // What is under way to Redis is not for it, and comes after what is known here.
+            if state.journal.count > 0 { state.users[user].isPlaced = false }
         }
         state.users[user].deviceCount += 1
         state.users[user].change &+= 1

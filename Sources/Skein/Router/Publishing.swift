@@ -130,7 +130,7 @@ extension RouterCore {
             let first = state.journal.firstSequence
             guard first <= state.acknowledgedSequence else { return }
             let entry = state.journal.entry(first)
-            guard !entry.isLocal || first <= state.heardSequence || first <= state.localSequence
+            guard !entry.isLocal || first <= state.localSequence || isBack(first, entry)
             else { return }
             state.journal.removeFirst()
         }
@@ -208,12 +208,16 @@ extension RouterCore {
 
     /// Whether an event came back, or went out before one that did: then it was published before its
     /// user's channel was heard, and whoever came then was told of it. One that no history keeps says
-    /// nothing of those that one keeps: Redis may have refused these and not it.
+    /// nothing of those that one keeps: Redis may have refused these and not it. What was left to a read
+    /// that has no answer yet is not back.
     private func isBack(_ sequence: UInt64, _ entry: Journal.Entry) -> Bool {
-        if entry.isHeard || sequence < state.keptSequence { return true }
+        if entry.isHeard { return true }
         guard sequence < state.heardSequence else { return false }
-        return !state.keepsHistory
-            || EventView(record: state.journal.record(sequence)).flags.contains(.transient)
+        let event = EventView(record: state.journal.record(sequence))
+        guard state.keepsHistory, !event.flags.contains(.transient) else { return true }
+        guard sequence < state.keptSequence else { return false }
+        guard let user = state.users.find(event.user, hash: event.userHash) else { return true }
+        return state.users[user].reads == 0
     }
 
     /// Redis is silent: what waits for its echo is delivered here now, and so is what follows.

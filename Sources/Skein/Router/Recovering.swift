@@ -47,6 +47,9 @@ extension RouterCore {
         _ event: inout EventView, _ offset: Offset, _ source: EventSource, to user: UInt32
     ) {
         state.users[user].last = offset
+        if case .own(let sequence, _, _) = source {
+            state.users[user].passedThrough = max(state.users[user].passedThrough, sequence)
+        }
         guard isForDevices(source, of: user) else {
             metrics.duplicates.add()
             return
@@ -107,6 +110,10 @@ extension RouterCore {
             read(waiter.user, for: place)
             return true
         }
+        guard !isBehind(waiter.user) else {
+            if state.users[waiter.user].reads == 0 { read(waiter.user, for: nil) }
+            return true
+        }
         guard !state.users[waiter.user].isPlaced else { return false }
         if state.users[waiter.user].reads == 0 { read(waiter.user, for: nil) }
         return true
@@ -117,6 +124,12 @@ extension RouterCore {
     /// Else it would get those late, behind newer ones, or not at all.
     private func comesAfter(_ waiter: Waiter) -> UInt64 {
         max(waiter.after, state.users[waiter.user].deliveredThrough)
+    }
+
+    /// A user's devices were given events without Redis, and `last` is of before: who is told of it now
+    /// would never get them.
+    private func isBehind(_ user: UInt32) -> Bool {
+        state.users[user].isPlaced && state.users[user].deliveredThrough > state.users[user].passedThrough
     }
 
     /// What some waited for is in history, or the link is lost and it will not be soon.
@@ -135,7 +148,8 @@ extension RouterCore {
     /// Welcomes a device that has missed nothing, or cannot be given what it missed.
     func welcome(_ waiter: Waiter) {
         guard state.keepsHistory, let epoch = state.epoch, state.users[waiter.user].isPlaced,
-            state.users[waiter.user].hearing == .yes, comesAfter(waiter) <= state.acknowledgedSequence
+            state.users[waiter.user].hearing == .yes, comesAfter(waiter) <= state.acknowledgedSequence,
+            !isBehind(waiter.user)
         else {
             // It takes what comes, and where its user stood means nothing to it.
             if state.users[waiter.user].deviceCount == 1 { state.users[waiter.user].isPlaced = false }
@@ -184,8 +198,9 @@ extension RouterCore {
     func flushReads() {
         guard !state.toRead.isEmpty, state.links[.own].isReady, state.epoch != nil else { return }
         state.readsBlockedSince = nil
-        while state.readsOut.count < state.limits.historyReadsMax, let read = state.toRead.popFirst() {
+        while state.readsOut.count < state.limits.historyReadsMax, var read = state.toRead.popFirst() {
             guard state.users.isLive(read.user, generation: read.generation) else { continue }
+            read.acknowledged = state.acknowledgedSequence
             write(read)
             state.readsOut.append(read)
         }
@@ -237,8 +252,9 @@ extension RouterCore {
             state.users[user].last = max(page.tip, state.users[user].left)
             state.users[user].isPlaced = true
         }
+        state.users[user].passedThrough = max(state.users[user].passedThrough, read.acknowledged)
         if state.waiters.isLive(read.waiter, generation: read.waiterGeneration) {
-            serve(read.waiter, page, reply)
+            serve(read, page, reply)
         }
         serveWaiters(of: user)
         if state.users[user].left > state.users[user].last, state.users[user].reads == 0 { catchUp(user) }
@@ -320,20 +336,21 @@ extension RouterCore {
     }
 
     /// Answers a device that comes back: all that it missed in one record, or that not all is there.
-    private func serve(_ place: UInt32, _ page: HistoryPage, _ reply: borrowing RESPReply) {
+    private func serve(_ read: HistoryRead, _ page: HistoryPage, _ reply: borrowing RESPReply) {
+        let place = read.waiter
         let waiter = state.waiters[place]
         guard let epoch = state.epoch, state.users[waiter.user].hearing == .yes else {
             state.waiters[place].isReading = false
             return
         }
-        guard comesAfter(waiter) <= state.acknowledgedSequence else {
+        guard comesAfter(waiter) <= read.acknowledged else {
             state.waiters[place].isReading = false
             return
         }
         let last = state.users[waiter.user].last
         guard last == page.tip else {
             // Others here are further already: it is read again, up to where they are.
-            read(waiter.user, for: place)
+            self.read(waiter.user, for: place)
             return
         }
         forgetWaiter(of: waiter.reference, waiter.user)

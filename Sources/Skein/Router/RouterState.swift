@@ -32,6 +32,8 @@ struct RoutedUser: UserKeyed {
     var left = Offset.none
     /// Up to which of this node's own events the user's devices were served without Redis.
     var deliveredThrough: UInt64 = 0
+    /// Up to which of them `last` is known to come after.
+    var passedThrough: UInt64 = 0
     /// And since which there was one of them.
     var deliveredSince: UInt64 = 0
 
@@ -83,6 +85,8 @@ struct HistoryRead: BitwiseCopyable {
     var waiter = ConnectionRecord.none
     var waiterGeneration: UInt32 = 0
     var from: Offset?
+    /// What Redis had acknowledged when it was asked.
+    var acknowledged: UInt64 = 0
 }
 
 /// Up to where another node's events have been heard.

@@ -34,7 +34,8 @@ struct FanOut: ~Copyable {
         }
         held.append(unsafe Bytes(record.bytes, count: record.count))
         // Records begin at multiples of 16, here as in a parcel.
-        let padding = RecordHeader.bytes(payload: record.count) - MemoryLayout<RecordHeader>.size - record.count
+        let whole = RecordHeader.bytes(payload: record.count)
+        let padding = whole - MemoryLayout<RecordHeader>.size - record.count
         held.append(Bytes("0123456789abcdef").slice(from: 0, count: padding))
     }
 
