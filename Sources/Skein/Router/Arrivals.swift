@@ -59,10 +59,12 @@ extension RouterCore {
         }
     }
 
-    /// Whether a device has to find its place among its user's on all nodes, which Redis counts.
+    /// Whether a device has to find its place among its user's on all nodes, which Redis counts. Not
+    /// while Redis is not waited for: the user's events are passed on at once then, and whoever waited
+    /// would miss them.
     private var countsOnAllNodes: Bool {
         state.limits.connectionsPerUserMax > 0 && state.links[.presence].isReady && !state.isCluster
-            && state.refusedWrites == nil
+            && state.refusedWrites == nil && !state.isLocal
     }
 
     /// Redis has counted the user's devices. - Parameter isWithin: `nil` where it could not.
@@ -70,6 +72,13 @@ extension RouterCore {
         let place = awaited.argument
         guard state.waiters.isLive(place, generation: awaited.generation) else { return }
         if isWithin == false { endWaiter(place, .tooMany) } else { givePlace(place) }
+    }
+
+    /// Redis is not waited for any more.
+    func givePlaces() {
+        for place in 0..<UInt32(state.waiters.highWater) where state.waiters.isLive(place) {
+            if !state.waiters[place].hasPlace, !state.waiters[place].needsSession { givePlace(place) }
+        }
     }
 
     func givePlace(_ place: UInt32) {

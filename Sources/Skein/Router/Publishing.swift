@@ -224,6 +224,7 @@ extension RouterCore {
     func stopWaiting(_ why: String) {
         guard !state.isLocal else { return }
         state.isLocal = true
+        givePlaces()
         var sequence = max(state.localSequence + 1, state.journal.firstSequence)
         var count: UInt64 = 0
         while sequence < state.journal.nextSequence {
