@@ -85,7 +85,10 @@ extension RouterCore {
             state.refusedWrites = nil
             releaseWaiters()
         }
-        if role == .publish { serveUnready() }
+        if role == .publish {
+            forgetPlaceMarks()
+            serveUnready()
+        }
         evaluate()
     }
 

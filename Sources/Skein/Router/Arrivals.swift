@@ -193,6 +193,7 @@ extension RouterCore {
         state.unacknowledgedSubscribes = 0
         for user in 0..<UInt32(state.users.highWater) where state.users.isLive(user) {
             state.users[user].hearing = .no
+            state.users[user].placesAt = .none
             serveWaiters(of: user)
         }
     }

@@ -86,14 +86,14 @@ extension RouterCore {
     /// Whether history can be asked at all.
     private var canRead: Bool {
         state.keepsHistory && state.links[.own].isReady && state.links[.subscribe].isReady
-            && state.epoch != nil
+            && state.links[.publish].isReady && state.epoch != nil
     }
 
     /// Whether a device whose channels are heard has to wait for a read, which is begun if need be.
     func waitsForHistory(_ place: UInt32) -> Bool {
         guard canRead else { return false }
         let waiter = state.waiters[place]
-        if waiter.isReading { return true }
+        if waiter.isReading || state.users[waiter.user].placesAt != .none { return true }
         let after = comesAfter(waiter)
         if after > state.acknowledgedSequence {
             guard state.links[.publish].isReady else { return false }
@@ -247,12 +247,22 @@ extension RouterCore {
         }
         if state.users[user].isPlaced {
             bringUp(user, page, reply)
+        } else if hasOpenDevice(user) {
+            if canRead, state.users[user].placesAt == .none { placeBehindMark(user, page.tip) }
         } else {
             // What was heard meanwhile went to whoever was open, and is nothing to the others.
             state.users[user].last = max(page.tip, state.users[user].left)
             state.users[user].isPlaced = true
+            state.users[user].placesAt = .none
         }
         state.users[user].passedThrough = max(state.users[user].passedThrough, read.acknowledged)
+        if !state.users[user].isPlaced {
+            if state.waiters.isLive(read.waiter, generation: read.waiterGeneration) {
+                state.waiters[read.waiter].isReading = false
+            }
+            serveWaiters(of: user)
+            return
+        }
         if state.waiters.isLive(read.waiter, generation: read.waiterGeneration) {
             serve(read, page, reply)
         }
@@ -520,6 +530,7 @@ extension RouterCore {
         for user in 0..<UInt32(state.users.highWater) where state.users.isLive(user) {
             guard state.users[user].isPlaced else { continue }
             state.users[user].isPlaced = false
+            state.users[user].placesAt = .none
             state.users[user].left = .none
             if state.users[user].deviceCount > 0 { sendBack(user) }
         }

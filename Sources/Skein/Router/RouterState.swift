@@ -30,6 +30,9 @@ struct RoutedUser: UserKeyed {
     var last = Offset.none
     /// The newest that was heard and left to a read.
     var left = Offset.none
+    /// Where a read found the user, while devices here that know no offset still get what was published
+    /// before it; `none` while nothing is awaited.
+    var placesAt = Offset.none
     /// Up to which of this node's own events the user's devices were served without Redis.
     var deliveredThrough: UInt64 = 0
     /// Up to which of them `last` is known to come after.

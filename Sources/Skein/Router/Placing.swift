@@ -1,0 +1,61 @@
+// Devices that were welcomed while there was no history know no offset, and are given what is heard as
+// it is heard. A read that finds where their user stands is ahead of what is still being pushed to them,
+// and that must not count as known: a mark through Redis tells when it has all come.
+
+internal import SkeinIO
+internal import SkeinWire
+
+extension RouterCore {
+    /// What the payload of such a mark begins with, on the canary's channel.
+    private static var placeMark: StaticString { "place-" }
+
+    /// Whether a device of the user's here does not wait to be welcomed.
+    func hasOpenDevice(_ user: UInt32) -> Bool {
+        var waiting: UInt32 = 0
+        var place = state.users[user].firstWaiter
+        while place != ConnectionRecord.none {
+            waiting += 1
+            place = state.waiters[place].next
+        }
+        return state.users[user].deviceCount > waiting
+    }
+
+    func placeBehindMark(_ user: UInt32, _ tip: Offset) {
+        state.users[user].placesAt = tip
+        let generation = state.users.generation(of: user)
+        state.links[.publish].command(Awaited(kind: .canary), room: 256) { writer in
+            RESPCommand.writeArray(3, into: &writer)
+            writer.appendBulk("PUBLISH")
+            RESPCommand.writeBulk(state.canaryChannel.span, into: &writer)
+            RESPCommand.beginBulk(bytes: Self.placeMark.utf8CodeUnitCount + 16, into: &writer)
+            writer.append(Self.placeMark)
+            writer.appendHex(UInt64(generation) << 32 | UInt64(user))
+            writer.append("\r\n")
+        }
+    }
+
+    /// - Returns: false when it is no such mark.
+    func heardPlaceMark(_ payload: Bytes) -> Bool {
+        guard let digits = payload.dropping(Self.placeMark), let raw = digits.hex(at: 0) else { return false }
+        let user = UInt32(truncatingIfNeeded: raw)
+        // Anyone can publish there: at worst a device misses what it was never promised.
+        guard Int(user) < state.users.highWater,
+            state.users.isLive(user, generation: UInt32(truncatingIfNeeded: raw >> 32)),
+            state.users[user].placesAt != .none
+        else { return true }
+        state.users[user].last = max(state.users[user].placesAt, state.users[user].left)
+        state.users[user].placesAt = .none
+        state.users[user].isPlaced = true
+        serveWaiters(of: user)
+        return true
+    }
+
+    /// The marks on their way are lost with their link: whoever waits for one asks again.
+    func forgetPlaceMarks() {
+        for user in 0..<UInt32(state.users.highWater)
+        where state.users.isLive(user) && state.users[user].placesAt != .none {
+            state.users[user].placesAt = .none
+            serveWaiters(of: user)
+        }
+    }
+}
