@@ -11,6 +11,8 @@ struct Journal: ~Copyable {
         var isLocal: Bool
         /// It came back from Redis.
         var isHeard = false
+        /// It was not sent again, since it had come back.
+        var isSkipped = false
         var acceptedAt: Int64
     }
 
@@ -61,6 +63,10 @@ struct Journal: ~Copyable {
     }
 
     mutating func markHeard(_ sequence: UInt64) { entries[Int(sequence - firstSequence)].isHeard = true }
+
+    mutating func markSkipped(_ sequence: UInt64) {
+        entries[Int(sequence - firstSequence)].isSkipped = true
+    }
 
     mutating func removeFirst() {
         _ = entries.popFirst()

@@ -53,6 +53,12 @@ extension RouterCore {
             state.links[.publish].filling.count < Self.fillBytesMax
         {
             state.sentSequence = max(state.sentSequence, state.journal.firstSequence - 1) + 1
+            // Redis had it when the last link broke: it has come back since.
+            if state.sentSequence <= state.doubtfulThrough, state.journal.entry(state.sentSequence).isHeard {
+                state.journal.markSkipped(state.sentSequence)
+                passSkipped()
+                continue
+            }
             write(state.sentSequence)
             metrics.published.add()
         }
@@ -121,8 +127,18 @@ extension RouterCore {
     @inline(__always)
     func acknowledged() {
         state.acknowledgedSequence += 1
+        passSkipped()
         releaseJournal()
         if !state.unready.isEmpty { serveUnready() }
+    }
+
+    /// Nothing is answered to what was not sent again.
+    @inline(__always)
+    private func passSkipped() {
+        while state.acknowledgedSequence < state.sentSequence,
+            state.acknowledgedSequence + 1 >= state.journal.firstSequence,
+            state.journal.entry(state.acknowledgedSequence + 1).isSkipped
+        { state.acknowledgedSequence += 1 }
     }
 
     func releaseJournal() {

@@ -47,6 +47,8 @@ extension RouterCore {
         renewSlice()
         pollSlice()
         runDelayed()
+        // What was left to a read is back when the read is over.
+        if state.journal.count > 0 { releaseJournal() }
         keepLease()
         giveUpBlockedReads()
         finishIfDone()
