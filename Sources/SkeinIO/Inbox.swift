@@ -65,6 +65,7 @@ package final class Inbox: @unchecked Sendable {
     }
 
     /// From any thread. An empty parcel just goes home.
+    @usableFromInline
     package func push(_ parcel: consuming Parcel) {
         if parcel.isEmpty { return }
         unsafe Self.push(parcel.release(), to: header)
@@ -205,6 +206,7 @@ extension Inbox {
 package struct Parcels: ~Copyable {
     package var first: UInt
 
+    @usableFromInline
     package init(first: UInt = 0) { self.first = first }
 
     deinit {
@@ -215,7 +217,7 @@ package struct Parcels: ~Copyable {
         }
     }
 
-    package var isEmpty: Bool { first == 0 }
+    @usableFromInline package var isEmpty: Bool { first == 0 }
 
     @usableFromInline
     package mutating func popFirst() -> Parcel? {

@@ -13,6 +13,13 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     @usableFromInline package let inbox: Inbox
     @usableFromInline package let clock: Clock
     @usableFromInline package var now: Instant
+    /// Taken from the inbox and not handled yet: a turn takes its share, so that sockets and timers
+    /// have theirs.
+    @usableFromInline package var parcels: Parcels
+
+    /// What one turn handles at least, where as much waits: 1 MiB of records, or 256 parcels.
+    @inlinable package static var turnParcelBytes: Int { 1 << 20 }
+    @inlinable package static var turnParcels: Int { 256 }
 
     @inlinable
     package init(
@@ -25,7 +32,11 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
         submissions = SubmissionQueue()
         completions = CompletionQueue()
         self.inbox = inbox
+        parcels = Parcels()
     }
+
+    /// Something from other threads waits.
+    package var hasParcels: Bool { !parcels.isEmpty || inbox.depth.parcels > 0 }
 
     /// Until the machine is finished.
     @inlinable
@@ -56,15 +67,20 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     /// What has come meanwhile, from the kernel and from other threads.
     @inlinable
     package mutating func turn() {
-        // Before anything else, so that nobody wakes who is awake.
-        var parcels = inbox.take()
+        // Before anything else, so that nobody wakes who is awake. While an earlier turn's are left,
+        // nobody has parked, and what came since stays behind them.
+        if parcels.isEmpty { parcels = inbox.take() }
         machine.submitted()
         now = clock.now()
         if ring.reap(into: &completions) > 0 {
             machine.handle(unsafe completions.buffer.span, at: now, into: &submissions)
             completions.removeAll()
         }
-        while let parcel = parcels.popFirst() {
+        var parcelsLeft = Self.turnParcels
+        var bytesLeft = Self.turnParcelBytes
+        while parcelsLeft > 0, bytesLeft > 0, !machine.isBusy, let parcel = parcels.popFirst() {
+            parcelsLeft &-= 1
+            bytesLeft &-= parcel.usedBytes
             machine.handle(parcel, at: now, into: &submissions)
         }
         machine.endTurn(at: now, into: &submissions)
@@ -75,12 +91,15 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     package mutating func finish() {
         ring.submit(&submissions, wait: .none)
         machine.submitted()
+        // For whoever clears up after the loop.
+        while let parcel = parcels.popFirst() { inbox.push(parcel) }
         inbox.detach()
     }
 
     /// Waiting begins with parking: whoever pushes from then on wakes us.
     @inlinable
     package func waitForTurn() -> Wait {
+        if !parcels.isEmpty { return .none }
         guard let deadline = machine.deadline else {
             return inbox.park() ? .forever : .none
         }

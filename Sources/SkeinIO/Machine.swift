@@ -24,6 +24,13 @@ package protocol Machine: ~Copyable {
     /// When `endTurn` must run again though nothing happens; `nil` for never.
     var deadline: Instant? { get }
 
+    /// True while no parcel is wanted: those that wait are kept, in their order.
+    var isBusy: Bool { get }
+
     /// True once the machine wants to leave: the loop submits what is queued and returns.
     var isFinished: Bool { get }
+}
+
+extension Machine where Self: ~Copyable {
+    @inlinable package var isBusy: Bool { false }
 }

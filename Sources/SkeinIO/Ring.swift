@@ -86,6 +86,8 @@ package struct RingCounters {
         package var completions: UInt64 = 0
         /// Turns in which completions had overflowed into slower memory.
         package var overflows: UInt64 = 0
+        /// Calls that the kernel had no memory or no room for, and that were made again.
+        package var refusals: UInt64 = 0
     }
 
     package let values: UnsafeMutablePointer<Values>

@@ -182,6 +182,7 @@ extension URing {
     mutating func enterAgain(_ filled: UInt32, _ first: Int32) {
         var left = filled
         var result = first
+        var refusals = 0
         while true {
             if result >= 0 {
                 left -= UInt32(result)
@@ -191,9 +192,12 @@ extension URing {
                     // Reported only when there was nothing to submit, or before any of it was.
                     break
                 case EAGAIN, EBUSY, ENOMEM:
-                    // Short of memory or of room for answers: make room, and let others run.
+                    // Short of memory or of room for answers: make room, and let others run. Memory may
+                    // stay short for long: what was submitted cannot be given up, but a core can.
+                    unsafe counters.values.pointee.refusals &+= 1
+                    refusals += 1
                     collectEarly()
-                    sched_yield()
+                    if refusals < Self.refusalsUntilSleep { sched_yield() } else { usleep(1_000) }
                 case EINVAL where hasAbsoluteTime:
                     hasAbsoluteTime = false
                 default:
@@ -206,6 +210,8 @@ extension URing {
             unsafe counters.values.pointee.enters &+= 1
         }
     }
+
+    private static var refusalsUntilSleep: Int { 16 }
 
     private mutating func collectEarly() {
         var early = CompletionQueue(capacity: 16)

@@ -86,9 +86,11 @@ package enum Node {
 
     /// SIGHUP: certificates are read again. What is wrong with the new ones is told, and the old ones
     /// stay in use.
-    private static func reload(_ certificates: CertificateFiles, _ server: Server, _ logs: LogQueue) {
+    private static func reload(
+        _ certificates: CertificateFiles, _ server: Server, _ logs: LogQueue
+    ) async {
         do throws(ServerError) {
-            for warning in try server.replaceCertificates(try certificates.read()) {
+            for warning in try server.replaceCertificates(try await certificates.readSettled()) {
                 logs.push(.warning, warning)
             }
             logs.push(.info, "SIGHUP: new handshakes get the certificates as they are on disk now")
@@ -106,13 +108,13 @@ package enum Node {
         var parts = [Reloading.Part(name: "Keys", reload: { await keys.reload() })]
         if let certificates {
             parts.append(
-                Reloading.Part(name: "Certificates", reload: { reload(certificates, server, logs) }))
+                Reloading.Part(name: "Certificates", reload: { await reload(certificates, server, logs) }))
         }
         if let tls {
             parts.append(
                 Reloading.Part(
                     name: "The control listener's certificate",
-                    reload: { () async throws(ConfigurationProblem) in try tls.reload() }))
+                    reload: { () async throws(ConfigurationProblem) in try await tls.reload() }))
         }
         return parts
     }

@@ -220,6 +220,47 @@ def test_the_queues_bound_in_messages(start, io, name, open_raw, open_client):
     stall(node, name, open_raw, open_client)
 
 
+def test_a_reader_that_drips_does_not_put_off_its_end(start, io, name, open_raw, open_client):
+    """Told 4008 it has the write timeout to take what is queued, however often it takes a little."""
+    node = start("--shards", "1", io=io, env={"WS_WRITE_TIMEOUT": "3s"})
+    # In small segments, so that what is taken soon makes room for a little more.
+    alice, bob, bob_name, carol, _ = stall(node, name, open_raw, open_client, segment=536)
+    sockets = lambda: node.metrics().total("process_open_fds")
+    before, stop = sockets(), threading.Event()
+
+    def drip():
+        try:
+            while not stop.is_set() and bob.socket.recv(1_024):
+                time.sleep(0.02)
+        except OSError:
+            pass
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    try:
+        until(lambda: sockets() == before - 1, timeout=8, what="its end")
+    finally:
+        stop.set()
+        dripping.join(20)
+
+
+def test_no_limit_of_the_queue(start, io, name, open_raw, open_client):
+    """0 is none: whoever stops is not told 4008, however much waits."""
+    node = start(
+        io=io,
+        env={"WS_SEND_QUEUE_MESSAGES": "0", "WS_SEND_QUEUE_BYTES": "0", "WS_WRITE_TIMEOUT": "60s"},
+    )
+    alice = open_client(node, name("alice"))
+    bob = open_raw(node, (bob_name := name("bob")), receive_buffer=4096)
+    for n in range(400):
+        alice.chat(bob_name, {"n": n, "pad": "x" * 40_000})
+        alice.expect("chat_message_sent")
+    assert node.metrics().total("skein_send_queue_high_water") > 2_000_000
+    for n in range(400):
+        assert bob.read_event()["data"]["message"]["n"] == n
+    assert node.metrics().total("skein_slow_consumers_total") == 0
+
+
 # Peers that vanish
 
 

@@ -246,6 +246,26 @@ def test_a_file_that_is_not_there(tmp_path):
     assert_sentence(serve("--config", str(tmp_path / "nowhere.yaml")), "nowhere.yaml")
 
 
+def test_a_file_that_is_being_written(tmp_path):
+    """Half a file of YAML is one, too: it is read when it stands still."""
+    file = write(tmp_path, "c.yaml", "WS_PONG_TIMEOUT: 61s\n")
+
+    def go_on():
+        with open(file, "a", buffering=1) as stream:
+            for number in range(30):
+                stream.write(f"# {number}\n")
+                time.sleep(0.02)
+            stream.write("WS_PING_INTERVAL: 19s\n")
+
+    writing = threading.Thread(target=go_on)
+    writing.start()
+    result = skein("config", "check", "--config", file, env={"JWT_SECRET": SECRET})
+    writing.join()
+    assert result.returncode == 0, result
+    line = next(line for line in result.stdout.splitlines() if "WS_PING_INTERVAL" in line)
+    assert "19" in line, line
+
+
 def test_config_check(tmp_path):
     file = write(tmp_path, "c.yaml", "WS_PONG_TIMEOUT: 61s\n")
     env = {"JWT_SECRET": SECRET, "WS_PING_INTERVAL": "17s"}

@@ -158,6 +158,7 @@ struct Scenario {
         configuration.limits.pongTimeout = .milliseconds(chance.pick([5_000, 60_000]))
         configuration.limits.receiveBuffersCount = chance.oneIn(4) ? chance.pick([1, 2, 4]) : 32
         configuration.limits.receiveBufferBytes = chance.pick([64, 512, 8_192])
+        configuration.limits.receiveTurnBytesMax = 2 * configuration.limits.receiveBufferBytes
         if chance.oneIn(3) {
             configuration.limits.sendQueueMessagesMax = chance.pick([4, 16])
             configuration.limits.sendQueueBytesMax = chance.pick([1_024, 8_192])

@@ -22,7 +22,7 @@ package enum Path: Int, CaseIterable, Sendable {
     case refused401, refused404, refused429, refused431, refused503, refusedOther
     case errorOverloaded, errorRateLimited, errorOther
     // What a node counted
-    case staleCompletion, overload, handshakeTimeout, writeStalled, memoryShed
+    case staleCompletion, overload, handshakeTimeout, writeStalled, memoryShed, readDeferred
 }
 
 package struct Reached: Sendable {

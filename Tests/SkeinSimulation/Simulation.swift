@@ -201,6 +201,7 @@ package final class Simulation {
             for shard in snapshot.shards {
                 world.reached[.staleCompletion] += Int(shard.dropped["stale_completion"] ?? 0)
                 world.reached[.overload] += Int(shard.dropped["overload"] ?? 0)
+                world.reached[.readDeferred] += Int(shard.deferredReads)
                 world.reached[.memoryShed] += Int(shard.dropped["memory"] ?? 0)
                 world.reached[.handshakeTimeout] += Int(shard.handshakes["timeout"] ?? 0)
                 let stalled = Int(shard.slowConsumers) - Int(shard.dropped["slow_consumer"] ?? 0)

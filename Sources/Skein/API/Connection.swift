@@ -14,7 +14,12 @@ public struct Connection: ~Copyable {
     /// Whose connection this is; `nil` where the endpoint needs no token and none came.
     public var userID: UserID? {
         let user = core.state.connections[slot].user
-        guard user != ConnectionRecord.none else { return nil }
+        guard user != ConnectionRecord.none else {
+            // Its user may have no record any more, but the dialect that is told of it asks whose it was.
+            guard let parting = core.state.parting, parting.slot == slot, !parting.userID.bytes.isEmpty
+            else { return nil }
+            return unsafe UserID(bytes: parting.userID.bytes.buffer.span)
+        }
         let id = core.state.users.id(of: user)
         return unsafe UserID(bytes: id.buffer.span)
     }

@@ -33,7 +33,8 @@ open class Dialect {
         connection.fail(.unknownEvent, "this endpoint knows no such type")
     }
 
-    /// The connection is closing or gone; nothing can be sent to it any more.
+    /// The connection is closing or gone; nothing can be sent to it any more, but to others. Called at
+    /// the end of the turn in which it left, so never from within another call.
     open func disconnected(_ connection: borrowing Connection) {}
 
     /// Anyone may connect, and a connection without a token has no user.

@@ -256,7 +256,7 @@ public final class Server: Sendable {
         let state = ShardState(
             index: index, shared: shared, configuration: configuration, metrics: shardMetrics[index],
             dialects: dialects.map { $0.make() }, buffers: ring.buffers,
-            listener: listener)
+            counters: ring.counters, listener: listener)
         return Loop(
             ring: ring, machine: Shard(state), inbox: shared.shardInboxes[index], clock: shared.host.clock)
     }

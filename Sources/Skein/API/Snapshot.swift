@@ -33,6 +33,16 @@ public struct ShardSnapshot: Sendable {
     /// By result: `accepted`, `unauthorized`, `forbidden_origin`, `too_many_user`, …
     public var handshakes: [String: UInt64] = [:]
     public var malformed: UInt64 = 0
+    /// Receives that waited for the next turn because their connection had had its share of this one.
+    public var deferredReads: UInt64 = 0
+    /// Receives that found no buffer free and were asked for again.
+    public var starvedReads: UInt64 = 0
+    /// Events for everyone that took more than one turn.
+    public var slicedBroadcasts: UInt64 = 0
+    /// Turns in which the kernel had more answers than its queue has room for.
+    public var ringOverflows: UInt64 = 0
+    /// Calls that the kernel had no memory for, and that were made again.
+    public var ringRefusals: UInt64 = 0
     /// Most bytes that ever waited in one connection's send queue.
     public var sendQueueHighWaterBytes: UInt64 = 0
     public var inboxDepth = 0

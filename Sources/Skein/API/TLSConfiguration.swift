@@ -4,9 +4,9 @@
 internal import Glibc
 internal import SkeinWire
 
-public struct TLSConfiguration: Sendable {
+public struct TLSConfiguration: Sendable, Equatable {
     /// A chain of certificates and the key of its first, both as PEM text.
-    public struct Certificate: Sendable {
+    public struct Certificate: Sendable, Equatable {
         /// The server's own certificate, then those that issued it.
         public var chainPEM: [UInt8]
         public var keyPEM: [UInt8]

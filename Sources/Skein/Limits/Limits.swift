@@ -41,7 +41,7 @@ public struct Limits: Sendable, Equatable {
     /// How long a send may make no progress. Past it the connection is reset.
     public var writeTimeout: Duration = .seconds(10)
 
-    // Send queue of one connection. Past either: close 4008.
+    // Send queue of one connection; 0: none. Past either: close 4008.
     public var sendQueueMessagesMax = 256
     public var sendQueueBytesMax = 1_048_576
 
@@ -66,6 +66,11 @@ public struct Limits: Sendable, Equatable {
     /// Receive buffers of one shard, a power of two, and the bytes of each.
     public var receiveBuffersCount = 512
     public var receiveBufferBytes = 8_192
+    /// Bytes of one connection that one turn reads; the rest waits for the next, behind all others.
+    public var receiveTurnBytesMax = 65_536
+    /// Bytes made in one turn of an event for everyone where each connection needs bytes of its own (TLS,
+    /// compression that keeps its context); the turns after it go on with the rest.
+    public var fanOutTurnBytesMax = 16_777_216
     /// Batches of messages from one thread to all others that may be under way, 64 KiB each.
     public var parcelsMax = 256
     /// Requests from outside the loops (control plane, library) that one loop may have waiting.

@@ -36,6 +36,12 @@ struct RawList<Element: BitwiseCopyable>: ~Copyable {
 
     mutating func removeAll() { count = 0 }
 
+    /// Keeps the first `kept`.
+    mutating func truncate(to kept: Int) {
+        precondition(kept <= count, "a list does not grow by being cut")
+        count = kept
+    }
+
     mutating func popLast() -> Element? {
         guard count > 0 else { return nil }
         count -= 1

@@ -19,7 +19,8 @@ struct TurnArena: ~Copyable {
     }
 
     static let chunkBytes = 1 << 20
-    /// 4 GiB in one half: inbound buffers bound a turn long before.
+    /// 4 GiB in one half: what a turn reads, hears of other threads and makes for everyone has bounds
+    /// that end it long before.
     static let chunksMax = 4_096
 
     private var first: Half

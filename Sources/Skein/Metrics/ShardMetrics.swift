@@ -74,6 +74,14 @@ struct ShardMetrics: ~Copyable, Sendable {
     let deliveries = Counter()
     let slowConsumers = Counter()
     let malformed = Counter()
+    /// Receives that waited for the next turn because their connection had its share of this one.
+    let deferredReads = Counter()
+    /// Receives that found no buffer free and were asked for again.
+    let starvedReads = Counter()
+    /// Events for everyone that took more than one turn.
+    let slicedBroadcasts = Counter()
+    let ringOverflows = Counter()
+    let ringRefusals = Counter()
     let sendQueueHighWater = Counter()
     let drops = CounterArray(DropReason.allCases.count)
     let handshakes = CounterArray(HandshakeResult.allCases.count)
@@ -133,6 +141,11 @@ struct ShardMetrics: ~Copyable, Sendable {
         shard.deliveries = deliveries.count
         shard.slowConsumers = slowConsumers.count
         shard.malformed = malformed.count
+        shard.deferredReads = deferredReads.count
+        shard.starvedReads = starvedReads.count
+        shard.slicedBroadcasts = slicedBroadcasts.count
+        shard.ringOverflows = ringOverflows.count
+        shard.ringRefusals = ringRefusals.count
         shard.sendQueueHighWaterBytes = sendQueueHighWater.count
         for reason in DropReason.allCases { shard.dropped[reason.name] = drops[reason.rawValue].count }
         for result in HandshakeResult.allCases {

@@ -163,9 +163,9 @@ extension RouterCore {
 
     private func tell(_ shards: Range<Int>, _ body: @escaping @Sendable (ShardCore) -> Void) {
         for shard in shards {
-            let isPosted = LoopTask<ShardCore>.post(
-                to: state.shared.shardInboxes[shard], kind: ShardRecord.task.rawValue, body)
-            if !isPosted { metrics.overload.add() }
+            // Whatever waits there: nobody says it a second time, and the connection would stay open.
+            _ = LoopTask<ShardCore>.post(
+                to: state.shared.shardInboxes[shard], kind: ShardRecord.task.rawValue, always: true, body)
         }
     }
 }

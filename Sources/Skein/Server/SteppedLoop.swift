@@ -25,6 +25,8 @@ package struct LoopFigures: Sendable {
     package var users = 0
     package var timers = 0
     package var buffersLent = 0
+    /// Of these, with receives that wait for the next turn.
+    package var buffersDeferred = 0
     /// Work that is put off to the end of a turn, or to the next.
     package var deferred = 0
     // The router's alone.
@@ -100,7 +102,7 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
     }
 
     var isFinished: Bool { loop.machine.isFinished }
-    var hasParcels: Bool { loop.inbox.depth.parcels > 0 }
+    var hasParcels: Bool { loop.hasParcels }
 
     var figures: LoopFigures {
         let core = loop.machine.core
@@ -110,6 +112,11 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
         figures.timers = core.state.timers.count
         figures.buffersLent = core.state.buffers.lent
         figures.deferred = core.state.moving.count + core.state.starved.count + core.state.reaped.count
+            + core.state.partings.count + core.state.deferred.count
+            + (core.state.fanOut.isUnderWay ? 1 : 0)
+        for index in 0..<core.state.deferred.count where core.state.deferred[index].hasBuffer {
+            figures.buffersDeferred += 1
+        }
         return figures
     }
 
@@ -150,7 +157,7 @@ private final class SteppedRouter<R: Ring & ~Copyable>: SteppedLoop {
     }
 
     var isFinished: Bool { loop.machine.isFinished }
-    var hasParcels: Bool { loop.inbox.depth.parcels > 0 }
+    var hasParcels: Bool { loop.hasParcels }
 
     var figures: LoopFigures {
         let core = loop.machine.core

@@ -29,6 +29,8 @@ extension ShardCore {
         state.connections[slot].state = .closing
         state.connections[slot].flags.insert(.closeSent)
         enqueue(slot, unsafe Bytes(memory, count: writer.count))
+        // Dead where not even that could be sealed.
+        guard state.connections[slot].state == .closing else { return }
         if state.connections[slot].flags.contains(.closeReceived) {
             state.connections[slot].flags.insert(.finishAfterFlush)
         }
@@ -62,6 +64,7 @@ extension ShardCore {
         state.connections[slot].state = .closing
         state.connections[slot].flags.formUnion([.closeSent, .finishAfterFlush])
         enqueue(slot, unsafe Bytes(memory, count: writer.count))
+        guard state.connections[slot].state == .closing else { return }
         state.connections[slot].deadline = state.now.advanced(by: state.limits.writeTimeout)
         schedule(slot)
     }
@@ -73,6 +76,7 @@ extension ShardCore {
         }
         if state.connections[slot].state == .open {
             close(slot, error.closeCode, reason: error.reason)
+            guard state.connections[slot].state == .closing else { return }
         }
         state.connections[slot].state = .finishing
         state.connections[slot].flags.insert(.finishAfterFlush)
@@ -121,7 +125,7 @@ extension ShardCore {
         reapIfIdle(slot)
     }
 
-    private func cancel(_ slot: UInt32, _ operation: UInt8) {
+    func cancel(_ slot: UInt32, _ operation: UInt8) {
         state.pending.append(
             Submission(.cancel, fd: state.connections[slot].fd, token: token(slot, operation)))
     }
@@ -142,16 +146,27 @@ extension ShardCore {
         state.reaped.append(slot)
     }
 
-    /// Frees what died this turn.
+    /// Frees what died this turn, but for those that died so late in it that their dialect is told in
+    /// the next.
     func reap() {
-        while let slot = state.reaped.popLast() { free(slot) }
+        var kept = 0
+        for index in 0..<state.reaped.count {
+            let slot = state.reaped[index]
+            guard state.connections[slot].flags.contains(.parting) else {
+                free(slot)
+                continue
+            }
+            state.reaped[kept] = slot
+            kept += 1
+        }
+        state.reaped.truncate(to: kept)
     }
 
     private func free(_ slot: UInt32) {
         let record = unsafe state.connections.pointer(to: slot)
         unsafe record.pointee.input.free()
         unsafe record.pointee.backlog.free()
-        if unsafe record.pointee.handshake.exists { unsafe record.pointee.handshake.value.username.free() }
+        if unsafe record.pointee.handshake.exists { unsafe record.pointee.handshake.value.freeTexts() }
         unsafe record.pointee.handshake.free()
         unsafe record.pointee.userAgent.free()
         freeContext(slot)
@@ -182,14 +197,29 @@ extension ShardCore {
         metrics.countClose(code)
     }
 
+    /// Tells dialects who has gone. At the end of the turn and not at once: somebody may have gone
+    /// because of what a dialect was just sending, in the middle of a walk through a user's devices.
+    func tellPartings() {
+        while var parting = state.partings.popFirst() {
+            state.parting = parting
+            let connection = Connection(core: self, slot: parting.slot)
+            state.dialects.with(parting.dialect) { $0.disconnected(connection) }
+            state.parting = nil
+            state.connections[parting.slot].flags.remove(.parting)
+            parting.userID.free()
+        }
+    }
+
     /// Takes a connection off its user's list of devices.
     func leaveUser(_ slot: UInt32) {
         let user = state.connections[slot].user
         if state.connections[slot].flags.contains(.announced) {
             state.connections[slot].flags.remove(.announced)
-            let dialect = state.connections[slot].dialect
-            let connection = Connection(core: self, slot: slot)
-            state.dialects.with(dialect) { $0.disconnected(connection) }
+            state.connections[slot].flags.insert(.parting)
+            let id = user == ConnectionRecord.none ? Bytes.empty : state.users.id(of: user)
+            state.partings.append(
+                Parting(
+                    slot: slot, dialect: state.connections[slot].dialect, userID: OwnedText(copying: id)))
         }
         guard user != ConnectionRecord.none else { return }
         let next = state.connections[slot].nextDevice

@@ -61,6 +61,10 @@ struct ConnectionRecord: BitwiseCopyable {
         static let notified = Flags(rawValue: 256)
         /// On the list of what is freed at the end of the turn.
         static let reaped = Flags(rawValue: 8192)
+        /// Its dialect is still to be told that it has gone.
+        static let parting = Flags(rawValue: 16_384)
+        /// It brought so much that some of it waits for the next turn.
+        static let deferred = Flags(rawValue: 32_768)
     }
 
     var fd: Int32
@@ -82,6 +86,9 @@ struct ConnectionRecord: BitwiseCopyable {
     var turn: UInt32 = 0
     /// What was agreed, packed, where `compresses` is set.
     var deflate: UInt16 = 0
+    /// The turn, cut short, in which it brought `turnReceived` bytes; kept in turns that bring much.
+    var receivedTurn: UInt16 = 0
+    var turnReceived: UInt32 = 0
 
     var lastHeard: Instant
     /// Absolute: of the handshake, of a close, or of a send without progress; by state.

@@ -50,15 +50,25 @@ extension ShardCore {
         }
     }
 
-    /// To every open connection.
-    func broadcast(_ event: EventView) {
+    /// To every open connection from `first` on, as far as this turn's bytes go.
+    /// - Returns: where the next turn goes on; `nil` when everyone has it.
+    func broadcast(_ event: EventView, from first: UInt32) -> UInt32? {
         var frames = FrameCache()
-        for slot in 0..<UInt32(truncatingIfNeeded: state.connections.highWater)
-        where state.connections.isLive(slot) {
+        let end = UInt32(truncatingIfNeeded: state.connections.highWater)
+        var slot = first
+        while slot < end {
+            defer { slot &+= 1 }
+            guard state.connections.isLive(slot) else { continue }
+            let record = unsafe state.connections.pointer(to: slot)
             // A connection without a user takes no events: it is there for its own echo.
-            guard state.connections[slot].user != ConnectionRecord.none else { continue }
+            guard unsafe record.pointee.user != ConnectionRecord.none else { continue }
+            if unsafe !record.pointee.tls.isNone || record.pointee.context.exists {
+                guard state.fanOut.bytesMade < state.limits.fanOutTurnBytesMax else { return slot }
+                state.fanOut.bytesMade &+= event.recordBytes
+            }
             deliver(event, to: slot, &frames)
         }
+        return nil
     }
 
     @inline(__always)

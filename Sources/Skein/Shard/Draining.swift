@@ -132,6 +132,7 @@ extension ShardCore {
             guard let base = text.baseAddress else { return }
             close(slot, code: 1012, reason: unsafe Bytes(base, count: text.count))
         }
+        guard state.connections[slot].state == .closing else { return }
         state.connections[slot].flags.insert(.told)
         // It may take its time: what is still here at the drain's deadline is closed then.
         state.connections[slot].deadline = max(state.connections[slot].deadline, drain.deadline)

@@ -216,6 +216,9 @@ extension ShardCore {
         let home = state.shared.home(of: hash)
         if home == state.index {
             join(slot, id: id, hash: hash)
+        } else if state.connections[slot].backlog.exists {
+            // What TLS had to say is not all out, and would stay behind: it goes first.
+            state.connections[slot].handshake.value.userID = OwnedText(copying: id)
         } else {
             move(slot, to: home, id: id)
         }

@@ -56,15 +56,18 @@ extension ShardCore {
 extension ShardState {
     init(
         index: Int, shared: ServerShared, configuration: ServerConfiguration,
-        metrics: Shared<ShardMetrics>, dialects: [Dialect], buffers: BufferPool, listener: Int32
+        metrics: Shared<ShardMetrics>, dialects: [Dialect], buffers: BufferPool, counters: RingCounters,
+        listener: Int32
     ) {
-        let limits = configuration.limits
+        var limits = configuration.limits
+        if limits.sendQueueMessagesMax == 0 { limits.sendQueueMessagesMax = .max }
+        if limits.sendQueueBytesMax == 0 { limits.sendQueueBytesMax = .max }
         let now = shared.host.clock.now()
         let slotsMax = 1 << 20
         self.init(
             index: index, shardCount: shared.shardCount, shared: shared, clock: shared.host.clock,
             limits: limits, metrics: metrics, dialects: DialectTable(dialects), paths: dialects.map(\.path),
-            buffers: buffers,
+            buffers: buffers, counters: counters,
             usesBackplane: configuration.backplane != .memory,
             decoder: FrameDecoder(role: .server, payloadBytesMax: limits.messageBytesMax),
             compressedDecoder: FrameDecoder(

@@ -10,12 +10,22 @@ extension ShardCore {
     func move(_ slot: UInt32, to home: Int, id: Bytes) {
         state.timers.cancel(slot)
         let record = state.connections[slot]
+        precondition(!record.backlog.exists, "a connection moved away from what is in flight for it")
         state.pending.append(Submission(.release, fd: record.fd, token: .ignored))
         state.moving.append(Move(home: UInt32(home), record: record, id: OwnedText(copying: id)))
         metrics.handshaking.subtract()
         state.bytesHeld -= Int(record.bytesHeld)
         if !record.tls.isNone { metrics.tlsSessions.subtract() }
         state.connections.remove(slot)
+    }
+
+    /// A move that had to wait for a backlog, now that there is none.
+    func moveOn(_ slot: UInt32) {
+        var id = state.connections[slot].handshake.value.userID
+        guard !id.bytes.isEmpty else { return }
+        state.connections[slot].handshake.value.userID = .none
+        move(slot, to: state.shared.home(of: UserHash.of(id.bytes)), id: id.bytes)
+        id.free()
     }
 
     func sendMoves() {
@@ -71,7 +81,7 @@ extension ShardCore {
 
     private static func abandon(_ record: ConnectionRecord, at host: any Host) {
         var record = record
-        record.handshake.value.username.free()
+        record.handshake.value.freeTexts()
         record.handshake.free()
         record.userAgent.free()
         if !record.tls.isNone { record.tls.free() }
@@ -166,18 +176,41 @@ extension ShardCore {
 
     func tellRouter(left slot: UInt32, user: UInt32) {
         let id = state.users.id(of: user)
-        let bytes = RecordWriter.bytes(id)
-        guard let memory = unsafe state.outbox.append(
-            to: state.shared.routerIndex, kind: RouterRecord.leave.rawValue,
-            argument: reference(slot).rawValue, payloadBytes: bytes)
-        else {
-            // The router counts a device too many: a subscription and the user's presence stay for
-            // as long as this node lives. That takes 16 MiB under way to a router that stands still.
+        let reference = reference(slot).rawValue
+        guard state.departures.isEmpty, sayLeft(reference, id) else {
+            // Untold, the router would count a device too many for as long as this node lives.
             metrics.countDropped(.overload)
+            if state.departures.isEmpty { waitToTell() }
+            state.departures.append(Departure(reference: reference, userID: OwnedText(copying: id)))
             return
         }
+    }
+
+    /// Tells of those who left while there was no room, in their order.
+    func tellDepartures() {
+        guard !state.departures.isEmpty, state.now >= state.departuresDue else { return }
+        while !state.departures.isEmpty {
+            guard sayLeft(state.departures[0].reference, state.departures[0].userID.bytes) else {
+                waitToTell()
+                return
+            }
+            var told = state.departures.popFirst()
+            told?.userID.free()
+        }
+    }
+
+    /// A router that stands still has made no room a moment later.
+    private func waitToTell() { state.departuresDue = state.now.advanced(byMilliseconds: 10) }
+
+    private func sayLeft(_ reference: UInt64, _ id: Bytes) -> Bool {
+        let bytes = RecordWriter.bytes(id)
+        guard let memory = unsafe state.outbox.append(
+            to: state.shared.routerIndex, kind: RouterRecord.leave.rawValue, argument: reference,
+            payloadBytes: bytes)
+        else { return false }
         var writer = unsafe RecordWriter(memory, capacity: bytes)
         writer.text(id)
+        return true
     }
 
     /// The router's answer: the user's channels are heard, or the handshake fails.
@@ -220,9 +253,14 @@ extension ShardCore {
         }
         state.arena.trim(room - writer.count)
         enqueue(slot, unsafe Bytes(memory, count: writer.count))
+        // Where it could not be sealed, nobody is there to be let in.
+        guard state.connections[slot].state != .dead else { return }
 
         let dialect = state.connections[slot].dialect
         state.connections[slot].state = .open
+        if state.connections[slot].flags.contains(.sending) {
+            state.connections[slot].deadline = state.now.advanced(by: state.limits.writeTimeout)
+        }
         state.connections[slot].connectedAtMilliseconds = state.wallMilliseconds
         state.connections[slot].lastHeard = state.now
         state.connections[slot].lastPing = state.now
@@ -241,7 +279,7 @@ extension ShardCore {
         if early.count > 0 {
             unsafe consume(slot, UnsafeMutablePointer(mutating: early.base), early.count)
         }
-        state.connections[slot].handshake.value.username.free()
+        state.connections[slot].handshake.value.freeTexts()
         state.connections[slot].handshake.free()
         account(slot)
         guard state.connections[slot].state != .dead else { return }

@@ -100,10 +100,17 @@ struct HandshakeState: ~Copyable {
     var request: UpgradeRequest?
     /// The name in a verified token, for dialects that show it.
     var username = OwnedText.none
+    /// Whose it is, where its move home waits until all that was sent is out.
+    var userID = OwnedText.none
 
     init(needsProxyHeader: Bool = false) { self.needsProxyHeader = needsProxyHeader }
 
     var bytesHeld: Int {
         MemoryLayout<HandshakeState>.stride + proxyHeader.capacity + bytes.capacity + sealed.capacity
+    }
+
+    mutating func freeTexts() {
+        username.free()
+        userID.free()
     }
 }

@@ -83,14 +83,14 @@ extension ShardCore {
         }
         switch result {
         case -ENOBUFS:
+            metrics.starvedReads.add()
             // Every buffer is back by the end of the turn; until then asking again is useless.
             if !state.connections[slot].flags.contains(.receiving) {
                 state.connections[slot].flags.insert(.starved)
                 state.starved.append(slot)
             }
-        case -ECANCELED:
-            break
-        case -EAGAIN, -EINTR:
+        case -ECANCELED, -EAGAIN, -EINTR:
+            // Cancelled while it lives: it had brought too much at once, which is read by now.
             receiveAgain(slot)
         case 0 where hasUnsent(slot):
             // It said its last and may still listen: what it was given goes out first.

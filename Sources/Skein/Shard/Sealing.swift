@@ -158,11 +158,7 @@ extension ShardCore {
         }
         let memory = unsafe state.arena.allocate(bytes.count)
         unsafe bytes.copy(to: memory)
-        enqueue(slot, unsafe Bytes(memory, count: bytes.count))
-        // The segment that was just made: `enqueue` never joins to one with the mark.
-        segmentsOfThisTurn { segments in
-            segments[Int(unsafe record.pointee.segmentTail)].count |= Self.sealedMark
-        }
+        enqueue(slot, unsafe Bytes(memory, count: bytes.count), mark: Self.sealedMark)
     }
 
     /// Seals a whole frame, or an answer, behind a backlog.
@@ -200,7 +196,10 @@ extension ShardCore {
             }
             next = segment.next
         }
-        if plainCount > 0,
+        // After a failure nothing can be sealed any more: the alert goes out alone.
+        let hasFailed =
+            unsafe sealedBytes > 0 && record.pointee.state == .finishing && !session.isEstablished
+        if plainCount > 0, !hasFailed,
             !seal(slot, session, plainBytes: plainBytes, isOne: plainCount == 1) { return false }
         if unsafe record.pointee.flags.contains(.finishAfterFlush)
             && !record.pointee.flags.contains(.notified)

@@ -8,14 +8,17 @@ internal import SkeinWire
 
 extension ShardCore {
     /// Queues bytes of this turn's arena for a connection: one frame, or an answer to a handshake.
+    ///
+    /// - Parameter mark: `sealedMark` for what is sealed already, which is a segment of its own.
     @inline(__always)
-    func enqueue(_ slot: UInt32, _ bytes: Bytes) {
+    func enqueue(_ slot: UInt32, _ bytes: Bytes, mark: UInt32 = 0) {
         let record = unsafe state.connections.pointer(to: slot)
         if unsafe record.pointee.backlog.exists {
             enqueueBehindBacklog(slot, bytes)
             return
         }
         let address = unsafe UInt(bitPattern: bytes.base)
+        let count = UInt32(truncatingIfNeeded: bytes.count)
         segmentsOfThisTurn { segments in
             if unsafe record.pointee.turn != state.turn || record.pointee.segmentCount == 0 {
                 let head = UInt32(truncatingIfNeeded: segments.count)
@@ -23,27 +26,28 @@ extension ShardCore {
                 unsafe record.pointee.segmentHead = head
                 unsafe record.pointee.segmentTail = head
                 unsafe record.pointee.segmentCount = 1
-                unsafe record.pointee.turnBytes = UInt32(truncatingIfNeeded: bytes.count)
+                unsafe record.pointee.turnBytes = count
                 unsafe record.pointee.turnMessages = 1
-                segments.append(
-                    Segment(address: address, count: UInt32(truncatingIfNeeded: bytes.count), next: .max))
+                segments.append(Segment(address: address, count: count | mark, next: .max))
                 state.dirty.append(slot)
                 return
             }
-            unsafe record.pointee.turnBytes &+= UInt32(truncatingIfNeeded: bytes.count)
+            unsafe record.pointee.turnBytes &+= count
             unsafe record.pointee.turnMessages &+= 1
             let tail = Int(unsafe record.pointee.segmentTail)
-            // Frames written one after the other, as in a burst of broadcasts, are one segment.
-            if segments[tail].address &+ UInt(segments[tail].count) == address {
-                segments[tail].count &+= UInt32(truncatingIfNeeded: bytes.count)
+            // Frames written one after the other, as in a burst of broadcasts, are one segment; never
+            // plain ones and sealed ones, or plain text would go out as if it were sealed.
+            if mark == 0, segments[tail].address &+ UInt(segments[tail].count) == address,
+                segments[tail].count & Self.sealedMark == 0
+            {
+                segments[tail].count &+= count
                 return
             }
             let place = UInt32(truncatingIfNeeded: segments.count)
             segments[tail].next = place
             unsafe record.pointee.segmentTail = place
             unsafe record.pointee.segmentCount &+= 1
-            segments.append(
-                Segment(address: address, count: UInt32(truncatingIfNeeded: bytes.count), next: .max))
+            segments.append(Segment(address: address, count: count | mark, next: .max))
         }
     }
 
@@ -178,7 +182,11 @@ extension ShardCore {
         let record = unsafe state.connections.pointer(to: slot)
         let bytes = unsafe record.pointee.backlog.value.takeOff()
         unsafe record.pointee.flags.insert(.sending)
-        unsafe record.pointee.deadline = state.now.advanced(by: state.limits.writeTimeout)
+        // Progress gives an open connection time. Of a handshake and of leaving the end is set, and
+        // whoever takes a byte a second does not put it off.
+        if unsafe record.pointee.state == .open {
+            unsafe record.pointee.deadline = state.now.advanced(by: state.limits.writeTimeout)
+        }
         state.pending.append(
             Submission(
                 .sendWhenPossible, fd: unsafe record.pointee.fd,
@@ -244,6 +252,10 @@ extension ShardCore {
         }
         unsafe record.pointee.backlog.free()
         account(slot)
+        if unsafe record.pointee.state == .authenticating {
+            moveOn(slot)
+            return
+        }
         if unsafe record.pointee.flags.contains(.finishAfterFlush) { finish(slot) } else { schedule(slot) }
     }
 

@@ -31,10 +31,12 @@ struct Shard: Machine, ~Copyable {
             core.sendFellShort(completions[index])
         }
         core.finishFlushed()
+        let isUneven = core.mayBeUneven(completions.count)
         for index in completions.indices {
             let completion = completions[index]
             switch completion.token.operation {
-            case ShardOperation.receive: core.received(completion)
+            case ShardOperation.receive:
+                if isUneven { core.receivedFairly(completion) } else { core.received(completion) }
             case ShardOperation.sendWhenPossible: core.backlogSent(completion)
             case ShardOperation.accept: core.accepted(completion)
             case ShardOperation.sendNow: break
@@ -49,17 +51,28 @@ struct Shard: Machine, ~Copyable {
         core.begin(now)
         core.finishFlushed()
         let core = core
-        parcel.forEachRecord { record in core.handle(record) }
+        parcel.forEachRecord { record in
+            // Behind an event that has not reached everyone: nobody may get them in another order.
+            if core.state.fanOut.isUnderWay { core.state.fanOut.hold(record) } else { core.handle(record) }
+        }
     }
 
     mutating func endTurn(at now: Instant, into submissions: inout SubmissionQueue) {
         core.begin(now)
         core.finishFlushed()
+        core.continueFanOut()
+        core.continueDeferred()
         core.continueHandshakes()
         core.fireTimers()
         core.continueDrain()
         core.balanceMemory()
+        core.tellPartings()
+        core.tellDepartures()
         core.flush(into: &submissions)
+        // Sealing takes memory too, and it stays for two turns, however long those are.
+        if core.state.arena.burstBytes > 0 { core.tellMemory() }
+        core.metrics.ringOverflows.set(unsafe core.state.counters.values.pointee.overflows)
+        core.metrics.ringRefusals.set(unsafe core.state.counters.values.pointee.refusals)
         core.metrics.alive.set(UInt64(core.state.connections.count))
         core.metrics.loopTurn.record(core.state.clock.now().nanoseconds(since: core.state.turnStart))
         core.state.turnStart = Instant(nanoseconds: 0)
@@ -67,6 +80,7 @@ struct Shard: Machine, ~Copyable {
 
     mutating func submitted() {
         core.state.turn &+= 1
+        core.state.fanOut.bytesMade = 0
         core.state.arena.flip()
         core.segmentsOfThisTurn { $0.removeAll() }
         core.sendMoves()
@@ -75,10 +89,15 @@ struct Shard: Machine, ~Copyable {
     var deadline: Instant? {
         // What was moved, or finished with its flush, waits for the next turn and for nothing else.
         if !core.state.moving.isEmpty || !core.state.finishing.isEmpty
-            || !core.state.outbox.isEmpty || !core.state.postponed.isEmpty { return core.state.now }
-        return earliest(
+            || !core.state.outbox.isEmpty || !core.state.postponed.isEmpty
+            || !core.state.partings.isEmpty || !core.state.deferred.isEmpty
+            || core.state.fanOut.isUnderWay { return core.state.now }
+        let next = earliest(
             core.state.timers.next, earliest(core.state.acceptPausedUntil, core.state.drain?.nextStep))
+        return core.state.departures.isEmpty ? next : earliest(next, core.state.departuresDue)
     }
+
+    var isBusy: Bool { core.state.fanOut.isUnderWay }
 
     var isFinished: Bool { core.state.isFinished }
 }
@@ -120,7 +139,7 @@ extension ShardCore {
         let reference = ConnectionReference(rawValue: record.argument)
         switch ShardRecord(rawValue: record.kind) {
         case .deliver: deliver(EventView(record: bytes))
-        case .broadcast: broadcast(EventView(record: bytes))
+        case .broadcast: fanOut(bytes)
         case .adopt: adopt(bytes)
         case .authenticated: authenticated(reference, bytes)
         case .joined: joined(reference, JoinResult(rawValue: record.flags) ?? .unavailable)

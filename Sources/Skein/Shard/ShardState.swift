@@ -21,6 +21,19 @@ struct Segment: BitwiseCopyable {
     var next: UInt32
 }
 
+/// A connection that has left its user, and of which its dialect is told at the end of the turn.
+struct Parting: BitwiseCopyable {
+    var slot: UInt32
+    var dialect: UInt8
+    var userID: OwnedText
+}
+
+/// A departure that the router has not been told of, for want of room on the way.
+struct Departure: BitwiseCopyable {
+    var reference: UInt64
+    var userID: OwnedText
+}
+
 /// A connection on its way to its home shard, between its release and its parcel.
 struct Move: BitwiseCopyable {
     var home: UInt32
@@ -39,6 +52,7 @@ struct ShardState: ~Copyable {
     /// By dialect. Apart from the table, which is copied without a count because it holds no reference.
     let paths: [String]
     let buffers: BufferPool
+    let counters: RingCounters
     let usesBackplane: Bool
     let decoder: FrameDecoder
     /// For connections that agreed on compression: a message may be longer compressed than plain.
@@ -62,7 +76,17 @@ struct ShardState: ~Copyable {
     var finishing = RawList<UInt32>()
     var starved = RawList<UInt32>()
     var reaped = RawList<UInt32>()
+    var partings = RawQueue<Parting>()
+    /// No more than there were connections: while these wait, arrivals find no room either.
+    var departures = RawQueue<Departure>()
+    var departuresDue = Instant(nanoseconds: 0)
+    /// The one that a dialect is being told of.
+    var parting: Parting?
     var moving = RawList<Move>()
+    /// Receives of who brought too much in one turn, in their order; their buffers stay lent.
+    var deferred = RawQueue<Completion>(capacity: 64)
+    /// An event for everyone that has not reached everyone yet, and what came behind it.
+    var fanOut = FanOut()
     var pending = RawList<Submission>(capacity: 1_024)
     var outbox: Outbox
 

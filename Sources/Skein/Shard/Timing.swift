@@ -34,7 +34,11 @@ extension ShardCore {
         if record.flags.contains(.sending) { next = min(next, record.deadline) }
         if record.expiresAtMilliseconds != .max {
             // Checked again at least once a minute: the wall clock may be set meanwhile.
-            let wait = min(60_000, max(0, record.expiresAtMilliseconds - state.wallMilliseconds))
+            // An authenticator may name any time at all, also one that no difference can hold.
+            let (left, isFar) = record.expiresAtMilliseconds.subtractingReportingOverflow(
+                state.wallMilliseconds)
+            let isPast = record.expiresAtMilliseconds <= state.wallMilliseconds
+            let wait = isPast ? 0 : isFar ? 60_000 : min(60_000, left)
             next = min(next, state.now.advanced(byMilliseconds: Int(wait)))
         }
         return next

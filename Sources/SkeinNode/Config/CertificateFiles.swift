@@ -33,6 +33,15 @@ package struct CertificateFiles: Sendable, Equatable {
         return tls
     }
 
+    /// As `read`, where someone may be writing: a chain cut between two certificates reads well, and a key
+    /// that does not fit its chain may be one that was replaced a moment before it.
+    package func readSettled() async throws(ServerError) -> TLSConfiguration {
+        try await Settling.read(
+            unsettled: ServerError("The files of WS_TLS_CERTIFICATE and WS_TLS_KEY are written without end."),
+            { () throws(ServerError) in try read() },
+            check: { (tls) throws(ServerError) in _ = try tls.validate() })
+    }
+
     /// A chain of certificates has a few kilobytes.
     private static var fileBytesMax: Int { 1 << 20 }
 

@@ -248,7 +248,7 @@ private extension ConfigurationBuilder {
                     + "WS_PING_INTERVAL (\(DurationText.write(limits.pingInterval))), so quiet "
                     + "clients would be closed before they are asked; make it at least twice that.")
         }
-        if limits.messageBytesMax > limits.sendQueueBytesMax {
+        if limits.sendQueueBytesMax > 0, limits.messageBytesMax > limits.sendQueueBytesMax {
             fail(
                 "WS_SEND_QUEUE_BYTES",
                 "WS_SEND_QUEUE_BYTES (\(limits.sendQueueBytesMax)) is less than "

@@ -79,11 +79,14 @@ private struct ConfigurationFile {
 
     init(path: String) throws(ConfigurationProblem) {
         self.path = path
-        let data: Data
-        do {
-            data = try Data(contentsOf: URL(filePath: path))
-        } catch {
-            throw .error(nil, "The configuration file \(path) cannot be read; check --config.")
+        // Half a YAML file is a YAML file, too.
+        let settled = try Settling.readAtStart { () throws(ConfigurationProblem) in
+            do { return try Data(contentsOf: URL(filePath: path)) } catch {
+                throw .error(nil, "The configuration file \(path) cannot be read; check --config.")
+            }
+        }
+        guard let data = settled else {
+            throw .error(nil, "The configuration file \(path) is written without end; check --config.")
         }
         guard data.count <= Self.bytesMax else {
             throw .error(

@@ -82,11 +82,12 @@ package enum ConfigurationTable {
             "WS_MAX_HEADER_SIZE", \.headBytesMax, .bytes, 1_024...65_536, unit: "bytes",
             "The head of a handshake. Past it: 431."),
         .limit(
-            "WS_SEND_QUEUE_MESSAGES", \.sendQueueMessagesMax, 1...1_048_576, unit: "messages",
-            "What may wait for one connection. Past it: close 4008."),
+            "WS_SEND_QUEUE_MESSAGES", \.sendQueueMessagesMax, 0...1_048_576, unit: "messages",
+            "What may wait for one connection; 0: no limit. Past it: close 4008."),
         .limit(
-            "WS_SEND_QUEUE_BYTES", \.sendQueueBytesMax, .bytes, 1_024...1_073_741_824,
-            unit: "bytes", "What may wait for one connection. Past it: close 4008."),
+            "WS_SEND_QUEUE_BYTES", \.sendQueueBytesMax, .bytes, 0...1_073_741_824,
+            unit: "bytes",
+            "What may wait for one connection; 0: no limit but WS_MEMORY_LIMIT. Past it: close 4008."),
         .limit(
             "WS_MESSAGE_RATE", \.messageRate, 0...many, unit: "messages a second",
             "What one connection may send; 0: no limit. Past it: RATE_LIMITED."),
@@ -277,6 +278,12 @@ package enum ConfigurationTable {
         .limit(
             "WS_READ_BUFFER_SIZE", \.receiveBufferBytes, .bytes, 1_024...1_048_576, unit: "bytes",
             "Each receive buffer of a shard; not one per connection."),
+        .limit(
+            "WS_READ_TURN_SIZE", \.receiveTurnBytesMax, .bytes, 1_024...1_073_741_824, unit: "bytes",
+            "What one turn of a loop reads of one connection; the rest waits for the next turn."),
+        .limit(
+            "WS_FAN_OUT_TURN_SIZE", \.fanOutTurnBytesMax, .bytes, 1_024...1_073_741_824, unit: "bytes",
+            "What one turn makes of an event for everyone where nobody can share it, as under TLS."),
         .limit(
             "WS_RECEIVE_BUFFERS", \.receiveBuffersCount, 16...32_768, unit: "buffers",
             "Receive buffers of one shard, a power of two."),

@@ -26,7 +26,17 @@ package final class ControlTLS: Sendable {
     var current: NIOSSLContext { context.withLock { $0 } }
 
     /// Reads the files again. - Throws: where they cannot be used; the old ones stay in use then.
-    package func reload() throws(ConfigurationProblem) {
+    package func reload() async throws(ConfigurationProblem) {
+        let settings = settings
+        let paths = [settings.certificate, settings.key] + (settings.clientAuthorities.map { [$0] } ?? [])
+        // Taken when they stand still and belong together.
+        _ = try await Settling.read(
+            unsettled: ConfigurationProblem.error(
+                "CONTROL_TLS_CERTIFICATE", "The files of CONTROL_TLS_CERTIFICATE are written without end."),
+            { () throws(ConfigurationProblem) in
+                paths.map { try? Data(contentsOf: URL(filePath: $0)) }
+            },
+            check: { (_) throws(ConfigurationProblem) in try Self.check(settings) })
         let new = try Self.makeContext(settings)
         context.withLock { $0 = new }
     }

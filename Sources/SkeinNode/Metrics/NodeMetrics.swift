@@ -97,6 +97,29 @@ private extension NodeMetrics {
             snapshot.shards.map(\.sendQueueHighWaterBytes).max() ?? 0,
             "Most bytes that ever waited for one connection.")
         out.single(
+            "skein_deferred_reads_total", .counter, total(\.deferredReads),
+            "Receives that waited a turn because their connection brought more than its share.")
+        out.single(
+            "skein_starved_reads_total", .counter, total(\.starvedReads),
+            "Receives that found no buffer free and were asked for again; see WS_RECEIVE_BUFFERS.")
+        out.single(
+            "skein_sliced_broadcasts_total", .counter, total(\.slicedBroadcasts),
+            "Events for everyone that took a shard more than one turn; see WS_FAN_OUT_TURN_SIZE.")
+        out.single(
+            "skein_ring_overflows_total", .counter, total(\.ringOverflows),
+            "Turns in which the kernel had more answers than its queue has room for.")
+        out.single(
+            "skein_ring_refusals_total", .counter, total(\.ringRefusals),
+            "Calls that the kernel had no memory for, and that were made again.")
+        out.single(
+            "skein_tls_sessions", .gauge, snapshot.shards.reduce(0) { $0 + $1.tlsSessions },
+            "TLS sessions of connections, now.")
+        out.single(
+            "skein_tls_handshakes_total", .counter, total(\.tlsHandshakes), "TLS handshakes that were done.")
+        out.single(
+            "skein_tls_resumed_total", .counter, total(\.tlsResumed),
+            "TLS handshakes that a ticket made short.")
+        out.single(
             "skein_memory_bytes", .gauge, total(\.memoryBytes),
             "What connections hold: records, send queues, partial messages, contexts.")
         out.single(

@@ -8,13 +8,14 @@ from pathlib import Path
 class Certificate:
     """PEM files of a self-signed certificate and its key, in `folder`."""
 
-    def __init__(self, folder, name="certificate"):
+    def __init__(self, folder, name="certificate", hosts=("localhost",)):
         self.certificate = Path(folder) / f"{name}.pem"
         self.key = Path(folder) / f"{name}.key"
         command = (
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
         )
-        command += " -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:localhost"
+        names = ",".join(f"DNS:{host}" for host in hosts)
+        command += f" -subj /CN={hosts[0]} -addext subjectAltName=IP:127.0.0.1,{names}"
         subprocess.run(
             [*command.split(), "-keyout", self.key, "-out", self.certificate],
             check=True,

@@ -22,10 +22,12 @@ class Closed(Exception):
 class Wire:
     """A TCP connection with a reader that remembers what it has not used yet."""
 
-    def __init__(self, port, host="127.0.0.1", source=None, receive_buffer=None, timeout=15.0):
+    def __init__(self, port, host="127.0.0.1", source=None, receive_buffer=None, segment=None, timeout=15.0):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:  # before connecting: it decides the window that is offered
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if segment:  # what the other side may have under way is measured in these
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         if source:
             self.socket.bind((source, 0))
         self.socket.settimeout(timeout)

@@ -237,10 +237,12 @@ class Node:
     def wire(self, **how) -> RawSocket:
         return RawSocket(self.port, **how)
 
-    def raw(self, user="raw", path="/ws", *, source=None, receive_buffer=None, **how) -> RawSocket:
+    def raw(
+        self, user="raw", path="/ws", *, source=None, receive_buffer=None, segment=None, **how
+    ) -> RawSocket:
         """A raw socket after its handshake; on `/ws`, after its `connected`."""
         how.setdefault("token", token(user))
-        raw = RawSocket(self.port, source=source, receive_buffer=receive_buffer)
+        raw = RawSocket(self.port, source=source, receive_buffer=receive_buffer, segment=segment)
         response = raw.handshake(self.port, path, **how)
         assert response.status == 101, response
         if path.startswith("/ws"):
