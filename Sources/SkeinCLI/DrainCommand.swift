@@ -80,7 +80,14 @@ struct DrainCommand: AsyncParsableCommand {
 
     private func line(_ body: DrainBody) -> String {
         "\(body.phase.rawValue): \(body.remaining) connections left, \(body.told) told in "
-            + "\(body.waves) waves"
+            + "\(body.waves) waves" + pace(body)
+    }
+
+    private func pace(_ body: DrainBody) -> String {
+        guard let perSecond = body.perSecond else { return "" }
+        let nodes = body.peers == 1 ? "another node takes" : "\(body.peers) other nodes take"
+        let forced = body.pacedBy == .deadline ? ", and the deadline asks for more" : ""
+        return "; \(nodes) \(perSecond)/s\(forced)"
     }
 
     /// On a terminal one line that is drawn anew, else a line a second.
@@ -117,9 +124,18 @@ struct DrainCommand: AsyncParsableCommand {
             StandardStream.output.write(
                 line: "Empty after \(rounded(report.seconds)) s: \(report.told) told, "
                     + "\(report.moved) moved, \(report.closedAtDeadline) closed at the deadline, "
-                    + "\(report.eventsFlushed) events flushed, \(report.eventsLeft) left.")
+                    + "\(report.eventsFlushed) events flushed, \(report.eventsLeft) left"
+                    + (report.pacedBy == .none ? "." : "; paced by \(words(report.pacedBy))."))
         } else {
             StandardStream.output.write(line: "The node is gone.")
+        }
+    }
+
+    private func words(_ pacer: DrainPacer) -> String {
+        switch pacer {
+        case .none: "nothing"
+        case .peers: "what the other nodes take"
+        case .deadline: "the deadline, faster than the other nodes take"
         }
     }
 

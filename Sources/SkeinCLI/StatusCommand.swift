@@ -1,4 +1,5 @@
-// `skein status`: one screen about a node. It asks twice, a second apart, to tell rates.
+// `skein status`: one screen about a node and those beside it. It asks twice, a second apart, to tell
+// rates.
 
 internal import ArgumentParser
 internal import Skein
@@ -6,7 +7,7 @@ internal import SkeinNode
 
 struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "status", abstract: "Shows a node on one screen.",
+        commandName: "status", abstract: "Shows a node, and all others, on one screen.",
         discussion: """
             Examples:
               skein status
@@ -30,8 +31,11 @@ struct StatusCommand: AsyncParsableCommand {
         let answer = try await client.get("/health")
         guard answer.status == 200 else { throw CommandFailure(ControlFailure.sentence(answer)) }
         let first = try answer.decode(HealthBody.self)
+        let list = try await client.get("/nodes")
+        guard list.status == 200 else { throw CommandFailure(ControlFailure.sentence(list)) }
+        let nodes = try list.decode(NodesBody.self)
         if json {
-            StandardStream.output.write(line: String(decoding: answer.body, as: UTF8.self))
+            StandardStream.output.write(line: ControlJSON.encode(StatusBody(health: first, nodes: nodes)))
             return
         }
         var second: HealthBody?
@@ -40,12 +44,25 @@ struct StatusCommand: AsyncParsableCommand {
             second = try await client.get("/health").decode(HealthBody.self)
         }
         StandardStream.output.write(
-            StatusScreen.text(second ?? first, before: second == nil ? nil : first))
+            StatusScreen.text(second ?? first, before: second == nil ? nil : first, nodes.nodes))
+    }
+}
+
+/// What `/health` says, and all nodes beside it.
+private struct StatusBody: Encodable {
+    let health: HealthBody
+    let nodes: NodesBody
+
+    func encode(to encoder: any Encoder) throws {
+        try health.encode(to: encoder)
+        try nodes.encode(to: encoder)
     }
 }
 
 enum StatusScreen {
-    static func text(_ now: HealthBody, before: HealthBody?) -> String {
+    static func text(
+        _ now: HealthBody, before: HealthBody?, _ nodes: [NodesBody.Node]
+    ) -> String {
         var rows = [
             ["node", "\(now.nodeId), version \(now.version), \(now.io)"],
             ["status", now.status],
@@ -59,7 +76,20 @@ enum StatusScreen {
         }
         var text = rows.map { $0[0].padded(to: 13) + $0[1] }.joined(separator: "\n") + "\n\n"
         text += table(shards(now, before))
+        if nodes.count > 1 { text += "\n" + table(self.nodes(nodes)) }
         return text
+    }
+
+    private static func nodes(_ nodes: [NodesBody.Node]) -> [[String]] {
+        var lines = [["node", "control", "version", "connections", "users", "takes/s", "came/s", "state"]]
+        for (index, node) in nodes.enumerated() {
+            lines.append([
+                node.nodeId, node.controlAddress ?? "-", node.version, "\(node.connections)",
+                "\(node.users)", "\(node.acceptPerSecond)", "\(node.arrivingPerSecond)",
+                (node.draining ? "draining" : "serves") + (index == 0 ? ", asked" : ""),
+            ])
+        }
+        return lines
     }
 
     private static func shards(_ now: HealthBody, _ before: HealthBody?) -> [[String]] {

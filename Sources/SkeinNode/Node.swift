@@ -47,6 +47,7 @@ package enum Node {
         // and a port that is taken is found before any client is let in.
         let control = try await ControlListener.start(
             plane, on: configuration.control.listen, tls: tls, logs: logs)
+        server.setControlAddress(control.address)
         do throws(ServerError) {
             try server.start()
         } catch {

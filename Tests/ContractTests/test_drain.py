@@ -76,7 +76,8 @@ def test_clients_are_told_and_the_node_leaves(make, name, how):
     for _, close in leavers.wait():
         assert close is not None and close.code == 1012, close
         hint = json.loads(close.reason)
-        assert set(hint) == {"reconnectAfterMs"}
+        assert set(hint) == {"reconnectAfterMs", "resume"}
+        assert hint["resume"] is False, "nothing can be resumed elsewhere without a shared history"
         assert isinstance(hint["reconnectAfterMs"], int) and hint["reconnectAfterMs"] >= 0
         hints.append(hint["reconnectAfterMs"])
     assert len(set(hints)) > 5, f"not jittered: {hints}"

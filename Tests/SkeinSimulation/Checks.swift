@@ -45,6 +45,35 @@ extension Simulation {
         }
     }
 
+    /// Every device of a node that lives has its field, and no other field is there: what a dead node
+    /// left is cleared up as long as any other lives.
+    var presenceIsRight: Bool {
+        let living = nodes.filter { !$0.hasEnded && !$0.isLeaving }
+        guard !living.isEmpty else { return true }
+        var fields: [String: Int] = [:]
+        for device in redis.devices.values {
+            for field in device.keys { fields[String(decoding: field.prefix(16), as: UTF8.self), default: 0] += 1 }
+        }
+        for node in living {
+            var open = 0
+            for loop in node.loops where !loop.isRouter {
+                loop.steps.visitConnections { if $0.isOpen, $0.hasUser { open += 1 } }
+            }
+            guard fields.removeValue(forKey: node.server.nodeID) ?? 0 == open else { return false }
+        }
+        return fields.isEmpty
+    }
+
+    /// Nor does Redis of it, when nothing kept the two apart at the end.
+    func checkRegistry() {
+        guard world.scenario.usesRedis, !world.scenario.faults.isLossy else { return }
+        for node in nodes where node.leftCalmly {
+            if let left = redis.remains(of: node.server.nodeID) {
+                world.fail("node \(node.number) left in Redis: \(left)")
+            }
+        }
+    }
+
     /// A node that has drained holds nothing any more.
     func checkEmpty(_ node: Node) {
         for loop in node.loops {

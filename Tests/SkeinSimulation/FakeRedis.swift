@@ -21,15 +21,17 @@ final class RedisConnection {
 }
 
 final class FakeRedis {
-    private unowned(unsafe) let world: World
+    unowned(unsafe) let world: World
     private(set) var connections: [RedisConnection] = []
     private(set) var downUntil: Int64 = 0
     var stalledUntil: Int64 = 0
     /// Publishes to carry out before the link that brings the last of them is cut.
     var cutAfter: Int?
     var sessions: Set<[UInt8]> = []
-    /// How many device fields there are, by key.
-    private(set) var devices: [[UInt8]: Set<[UInt8]>] = [:]
+    /// By key, what each device's field says.
+    var devices: [[UInt8]: [[UInt8]: [UInt8]]] = [:]
+    /// What nodes keep of themselves.
+    var registry = FakeRegistry()
     /// By channel, who hears it, in the order they asked.
     private var listeners: [[UInt8]: [RedisConnection]] = [:]
     /// Subscriptions that were confirmed and not carried out: a planted mistake.
@@ -72,6 +74,7 @@ final class FakeRedis {
         for connection in connections { cut(connection) }
         downUntil = world.now + nanoseconds
         devices = [:]
+        registry = FakeRegistry()
     }
 
     private func forget(_ connection: RedisConnection) {
@@ -160,13 +163,14 @@ final class FakeRedis {
         case (UInt8(ascii: "S"), 6), (UInt8(ascii: "C"), 6), (UInt8(ascii: "S"), 3), (UInt8(ascii: "A"), 4):
             reply(connection, "+OK\r\n")
         case (UInt8(ascii: "H"), 4) where input[name.lowerBound + 1] == UInt8(ascii: "S"):
-            devices[argument(1), default: []].insert(argument(2))
+            devices[argument(1), default: [:]][argument(2)] = argument(3)
             reply(connection, ":1\r\n")
         case (UInt8(ascii: "H"), 4):
-            devices[argument(1)]?.remove(argument(2))
+            devices[argument(1)]?[argument(2)] = nil
             reply(connection, ":1\r\n")
         case (UInt8(ascii: "E"), 6) where input[name.lowerBound + 2] == UInt8(ascii: "I"):
             reply(connection, sessions.contains(argument(1)) ? ":1\r\n" : ":0\r\n")
+        case (UInt8(ascii: "E"), 4): evaluate((1..<command.count).map(argument), connection)
         case (UInt8(ascii: "E"), _): reply(connection, ":0\r\n")
         default:
             let text = String(decoding: argument(0), as: UTF8.self)
@@ -174,7 +178,7 @@ final class FakeRedis {
         }
     }
 
-    private func reply(_ connection: RedisConnection, _ text: String) {
+    func reply(_ connection: RedisConnection, _ text: String) {
         connection.stream.peerWrites(Array(text.utf8))
     }
 

@@ -20,6 +20,8 @@ package enum Plant: String, CaseIterable, Sendable {
     case lostTail
     /// A connection is shut down before what is queued for it has gone out.
     case forgottenFlush
+    /// What a node has in Redis of devices that went while it was away stays there.
+    case forgottenSweep
     /// A buffer is written to while its send is in flight.
     case overwrittenSend
 }
@@ -116,7 +118,7 @@ struct Scenario {
         if chance.oneIn(3) { faults.socketBytes = chance.pick([256, 1_024, 4_096, 16_384]) }
         if chance.oneIn(6) {
             // Standard streams, a listener and a reserve for each shard, and the links to Redis fit.
-            let own = 3 + 2 * (shardCounts.max() ?? 1) + (usesRedis ? 3 : 0)
+            let own = 3 + 2 * (shardCounts.max() ?? 1) + (usesRedis ? 4 : 0)
             faults.descriptorsMax = own + chance.within(1...max(1, deviceCount / nodeCount))
         }
         faults.badFrame = odds(&chance, [40, 150])
@@ -144,6 +146,9 @@ struct Scenario {
             configuration.sessionRequired = chance.oneIn(5)
             if configuration.sessionRequired, faults.linkCuts > 0 { faults.sessionDeletions = 2 }
         }
+        // Not drawn, so that older seeds stay what they were. The short one ends while Redis stands still.
+        configuration.limits.nodeLease = .milliseconds(userCount % 2 == 0 ? 1_000 : 10_000)
+        configuration.limits.nodeGrace = .milliseconds(userCount % 2 == 0 ? 100 : 2_000)
         configuration.limits.handshakeRate = chance.oneIn(8) ? 5 : 0
         configuration.limits.handshakeBurst = 10
         configuration.limits.messageRate = chance.oneIn(8) ? 20 : 0

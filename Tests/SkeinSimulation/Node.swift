@@ -75,8 +75,13 @@ private final class LogEar: @unchecked Sendable {
         } else if text.hasPrefix("events go through Redis") {
             world.reach(.throughRedisAgain)
         } else if text.hasPrefix("link to Redis lost"), event.fields.contains(where: { $0.1 == "silent" }) {
-            let isPresence = event.fields.contains { $0.1 == "presence" }
-            world.reach(isPresence ? .presenceSilent : .canarySilent)
+            if event.fields.contains(where: { $0.1 == "presence" }) {
+                world.reach(.presenceSilent)
+            } else if event.fields.contains(where: { $0.1 == "own" }) {
+                world.reach(.ownSilent)
+            } else {
+                world.reach(.canarySilent)
+            }
         }
     }
 }
@@ -89,6 +94,8 @@ final class Node {
     private(set) var loops: [LoopRunner] = []
     private(set) var listeners: [Listener] = []
     var isLeaving = false
+    /// It was told to when nothing went wrong any more.
+    var leftCalmly = false
 
     init(_ world: World, number: Int) throws {
         self.number = number

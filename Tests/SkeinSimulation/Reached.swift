@@ -12,8 +12,9 @@ package enum Path: Int, CaseIterable, Sendable {
     case clockSetForward, clockSetBack, woken
     // The backplane
     case linkCut, linkCutAfterPublish, redisStalled, redisRestarted, connectRefused, sessionDeleted
-    case nodeHeardAgain, deliveredLocally, eventOverdue, canarySilent, presenceSilent, throughRedisAgain
-    case queueFull, subscribedAgain
+    case nodeHeardAgain, deliveredLocally, eventOverdue, canarySilent, presenceSilent, ownSilent
+    case throughRedisAgain, queueFull, subscribedAgain
+    case refusedByAllNodes, clearedNode, sweptDevice, leaseLost
     // Leaving
     case drained, drainedInTraffic, toldToLeave, movedInTime, closedAtDeadline, flushedInDrain
     // What a client was told

@@ -148,6 +148,9 @@ package final class Simulation {
         }
         // What is still on its way arrives.
         run(for: 1, nil) { false }
+        if world.scenario.usesRedis, !world.scenario.faults.isLossy {
+            run(for: 40, "presence in Redis is not who is here") { [unowned self] in presenceIsRight }
+        }
         guard world.failure == nil else { return }
         ledger.checkCompleteness()
         for client in clients where client.state == .open && client.device?.isOpen == true {
@@ -180,11 +183,13 @@ package final class Simulation {
         run(for: 30, "a drain did not end") { [unowned self] in nodes.allSatisfy(\.hasEnded) }
         guard world.failure == nil else { return }
         for node in nodes { checkEmpty(node) }
+        checkRegistry()
     }
 
     func drain(_ node: Node) {
         guard !node.isLeaving else { return }
         node.isLeaving = true
+        node.leftCalmly = world.isCalm
         var plan = DrainPlan()
         plan.deadline = .milliseconds(world.chance.pick([300, 2_000, 5_000]))
         plan.preStop = .milliseconds(world.chance.pick([0, 0, 300]))
@@ -212,6 +217,7 @@ package final class Simulation {
             world.reached[.queueFull] += Int(snapshot.backplane.dropped["backplane_queue_full"] ?? 0)
             world.reached[.overload] += Int(snapshot.backplane.dropped["shard_overload"] ?? 0)
             world.reached[.subscribedAgain] += snapshot.backplane.reconnects > 0 ? 1 : 0
+            world.reached[.leaseLost] += Int(snapshot.backplane.leasesLost)
             let report = node.server.steppedReport
             world.reached[.toldToLeave] += report.told
             world.reached[.movedInTime] += report.moved

@@ -21,6 +21,13 @@ public struct DrainProgress: Sendable, Codable, Equatable {
     public var remaining: Int
     public var told: Int
     public var waves: Int
+    /// Other nodes that take clients.
+    public var peers = 0
+    /// Clients a second that they can take; `nil` where nobody says.
+    public var perSecond: Int?
+    public var pacedBy = DrainPacer.none
+    /// Waves that went before it was sure that all accepted for them had arrived.
+    public var fencesLate = 0
 
     public init(phase: DrainPhase, remaining: Int, told: Int, waves: Int) {
         self.phase = phase
@@ -41,6 +48,12 @@ public struct DrainReport: Sendable, Codable, Equatable {
     /// Messages that were still waiting when their connection ended.
     public var eventsLeft = 0
     public var waves = 0
+    /// What set the pace: the strongest of any wave.
+    public var pacedBy = DrainPacer.none
+    /// Other nodes that could take clients at the end.
+    public var peers = 0
+    /// Waves that went before it was sure that all accepted for them had arrived.
+    public var fencesLate = 0
     public var seconds = 0.0
 
     public init() {}

@@ -298,7 +298,8 @@ public final class Server: Sendable {
     func makeRouterLoop<R: Ring & ~Copyable>(_ ring: consuming R) -> Loop<R, Router> {
         let state = RouterState(
             shared: shared, configuration: configuration, metrics: routerMetrics, reason: reason,
-            buffers: ring.buffers, node: node)
+            buffers: ring.buffers, node: node, address: advertisedAddress,
+            load: { [weak self] in self?.load() ?? NodeLoad() })
         let router = Router(state)
         router.core.begin(shared.host.clock.now())
         router.core.start()

@@ -130,6 +130,9 @@ public struct ServerConfiguration: Sendable {
     public var echoIsOpen = false
     /// Skein's own keys and channels in Redis start with it.
     public var redisPrefix = "ws:"
+    /// The host by which clients and other nodes' operators reach this node; `nil`: the one it listens
+    /// on, and where that is every address, the machine's name.
+    public var advertisedHost: String?
     /// Unique per start; made up when empty.
     public var nodeID = ""
     public var version = "0.1.0"

@@ -13,6 +13,7 @@ extension Server {
         }
         guard isFirst else { return }
         shared.log(LogEvent(level: .info, message: "drain begins"))
+        tellRouter(isDraining: true)
         tellShards { $0.startDrain(plan) }
     }
 
@@ -25,7 +26,10 @@ extension Server {
             state.drain = nil
             return true
         }
-        if isEarly { tellShards { _ = $0.cancelDrain() } }
+        if isEarly {
+            tellShards { _ = $0.cancelDrain() }
+            tellRouter(isDraining: false)
+        }
         return isEarly
     }
 
@@ -50,6 +54,12 @@ extension Server {
         }
     }
 
+    private func tellRouter(isDraining: Bool) {
+        _ = LoopTask<RouterCore>.post(
+            to: shared.routerInbox, kind: RouterRecord.task.rawValue, always: true
+        ) { $0.setDraining(isDraining) }
+    }
+
     func drainProgress() -> DrainProgress {
         let (drain, hasEnded) = lifecycle.withLock { ($0.drain, $0.hasEnded) }
         var progress = DrainProgress(phase: .running, remaining: 0, told: 0, waves: 0)
@@ -59,6 +69,10 @@ extension Server {
             progress.waves = max(progress.waves, Int(metrics.value.waves.count))
         }
         guard let drain else { return progress }
+        progress.fencesLate = shared.pace.fencesLate
+        progress.peers = shared.pace.peers
+        progress.perSecond = shared.pace.perSecond
+        progress.pacedBy = shared.pace.pacedBy
         let now = shared.host.clock.now()
         let wavesBegin = drain.began.advanced(by: drain.plan.preStop)
         if hasEnded {
@@ -81,6 +95,9 @@ extension Server {
             report.eventsLeft += Int(metrics.value.eventsLeft.count)
             report.waves = max(report.waves, Int(metrics.value.waves.count))
         }
+        report.peers = shared.pace.peers
+        report.pacedBy = shared.pace.pacedBy
+        report.fencesLate = shared.pace.fencesLate
         let began = lifecycle.withLock { $0.drain?.began }
         if let began { report.seconds = Double(shared.host.clock.now().nanoseconds(since: began)) / 1e9 }
         return report

@@ -38,6 +38,16 @@ extension Server {
             let since = heard == 0 ? started : Instant(nanoseconds: heard)
             backplane.canaryAgeSeconds = Double(shared.host.clock.now().nanoseconds(since: since)) / 1e9
         }
+        if backplane.state != .memory {
+            let leasedAt = Int64(metrics.value.leasedAt.count)
+            let since = leasedAt == 0 ? started : Instant(nanoseconds: leasedAt)
+            backplane.leaseAgeSeconds = Double(shared.host.clock.now().nanoseconds(since: since)) / 1e9
+        }
+        backplane.nodes = Int(metrics.value.nodes.count) + 1
+        backplane.leasesLost = metrics.value.leasesLost.count
+        backplane.clearedNodes = metrics.value.clearedNodes.count
+        backplane.clearedDevices = metrics.value.clearedDevices.count
+        backplane.clearedUsers = metrics.value.clearedUsers.count
         backplane.publishLatency = metrics.value.publishLatency.snapshot
         backplane.queuedCommands = Int(metrics.value.queuedCommands.count)
         backplane.queuedBytes = Int(metrics.value.queuedBytes.count)

@@ -88,6 +88,15 @@ public struct BackplaneSnapshot: Sendable {
     public var published: UInt64 = 0
     public var dropped: [String: UInt64] = [:]
     public var inboxDepth = 0
+    /// Nodes that live, this one among them.
+    public var nodes = 1
+    /// Since Redis last took this node's lease; `nil` where there are no leases.
+    public var leaseAgeSeconds: Double?
+    public var leasesLost: UInt64 = 0
+    /// Dead nodes that this one cleared up after, and what they had left.
+    public var clearedNodes: UInt64 = 0
+    public var clearedDevices: UInt64 = 0
+    public var clearedUsers: UInt64 = 0
 
     public init() {}
 }

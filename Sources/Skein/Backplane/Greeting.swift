@@ -22,11 +22,10 @@ extension RouterCore {
                 }
             }
         }
-        let database = state.links[role].database
         state.links[role].command(Awaited(kind: .select), room: 64) { writer in
             RESPCommand.writeArray(2, into: &writer)
             writer.appendBulk("SELECT")
-            writer.appendBulk(decimal: Int64(database))
+            writer.appendBulk(decimal: Int64(role.database))
         }
         state.links[role].command(Awaited(kind: .role), room: 32) { writer in
             RESPCommand.writeArray(1, into: &writer)
@@ -56,7 +55,7 @@ extension RouterCore {
             state.links[role].failure = nil
             if !state.wasWhole { tellReason() }
         }
-        if role != .presence { state.canaryAsked = nil }
+        if role.carriesEvents { state.canaryAsked = nil }
         switch role {
         case .publish:
             // What Redis did not answer for is sent again, in order; whoever heard it knows by its
@@ -74,15 +73,8 @@ extension RouterCore {
             subscribeEveryone()
         case .presence:
             resendRevocations()
-            announceEveryone()
-        }
-    }
-
-    /// Every device is said again, to a Redis that may have forgotten it.
-    func announceEveryone() {
-        for shard in 0..<state.shardCount {
-            let memory = unsafe state.outbox.append(to: shard, kind: ShardRecord.announce.rawValue)
-            if unsafe memory == nil { metrics.overload.add() }
+            restate()
+        case .own: beginLease()
         }
     }
 

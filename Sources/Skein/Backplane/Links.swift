@@ -76,13 +76,13 @@ extension RouterCore {
         tell(role, failure)
         state.resolver.refresh(isWrong: failure.cause == .role)
         closeLink(role)
-        if role != .presence { stopWaiting("a link is lost") }
+        if role.carriesEvents { stopWaiting("a link is lost") }
         switch role {
-        case .publish: break
+        case .publish, .own: break
         case .subscribe: hearNobody()
         case .presence:
             state.refusedWrites = nil
-            releaseSessions()
+            releaseWaiters()
         }
         evaluate()
     }
@@ -147,11 +147,14 @@ extension RouterCore {
         state.links[role].reset()
     }
 
-    /// Handshakes that wait for a session cannot be answered now.
-    private func releaseSessions() {
+    /// Handshakes that wait for a session cannot be answered now. Those that wait for their place
+    /// among their user's connections have been counted here, and that has to do.
+    private func releaseWaiters() {
         for place in 0..<UInt32(state.waiters.highWater) where state.waiters.isLive(place) {
             if state.waiters[place].needsSession && !state.waiters[place].hasSession {
                 endWaiter(place, .unavailable)
+            } else if !state.waiters[place].hasPlace {
+                givePlace(place)
             }
         }
     }

@@ -8,27 +8,61 @@ internal import SkeinWire
 extension RouterCore {
     static var presenceSeconds: Int64 { 300 }
     static var onlineSeconds: Int64 { 60 }
-    /// Commands that may wait on the presence link, in bytes; past it a renewal is left out.
+    /// Commands that may wait on the presence link, in bytes; past it a renewal is left out, past four
+    /// times as much any command, and everything is said again later.
     static var presenceBytesMax: Int { 4 << 20 }
 
+    /// - Parameter isRenewal: it comes again by itself, so it is the first to be left out.
+    /// - Returns: whether it was handed to the link.
+    @discardableResult
     private func presenceCommand(
-        _ count: Int, room: Int, awaiting kind: Awaited = Awaited(kind: .write),
+        _ count: Int, room: Int, awaiting kind: Awaited = Awaited(kind: .write), isRenewal: Bool = false,
         _ write: (inout ByteWriter) -> Void
-    ) {
-        guard state.links[.presence].isReady,
-            state.links[.presence].filling.count < Self.presenceBytesMax
-        else { return }
+    ) -> Bool {
+        // When the link comes back, everything is said again anyway.
+        guard state.links[.presence].isReady else { return false }
+        let most = isRenewal ? Self.presenceBytesMax : 4 * Self.presenceBytesMax
+        guard state.links[.presence].filling.count < most else {
+            if !isRenewal { oweRestatement() }
+            return false
+        }
         state.links[.presence].command(kind, room: room + 64) { writer in
             RESPCommand.writeArray(count, into: &writer)
             write(&writer)
         }
+        return true
+    }
+
+    /// Writes a device, and that its user is online, unless the user has as many as may be. What nodes
+    /// wrote whose lease has ended does not count then, and goes.
+    private static var arriveScript: StaticString {
+        """
+        --skein arrive
+        local max=tonumber(ARGV[3]) \
+        if max>0 and redis.call('HLEN',KEYS[1])>=max and redis.call('HEXISTS',KEYS[1],ARGV[1])==0 then \
+        local live=0 for _,field in ipairs(redis.call('HKEYS',KEYS[1])) do \
+        local node=string.match(field,'^(%x+)%-%x+$') redis.call('SELECT',0) \
+        local dead=node and #node==16 and node~=ARGV[4] and redis.call('EXISTS',ARGV[5]..node)==0 \
+        redis.call('SELECT',4) if dead then redis.call('HDEL',KEYS[1],field) else live=live+1 end end \
+        if live>=max then return 0 end end \
+        redis.call('HSET',KEYS[1],ARGV[1],ARGV[2]) redis.call('EXPIRE',KEYS[1],ARGV[7]) \
+        redis.call('SET',KEYS[2],'online','EX',ARGV[7]) redis.call('SET',KEYS[3],ARGV[6],'EX',ARGV[8]) \
+        redis.call('SADD',KEYS[4],ARGV[9]) redis.call('PEXPIRE',KEYS[4],ARGV[10]) \
+        if ARGV[11]=='1' then redis.call('SADD',KEYS[5],ARGV[1]) redis.call('PEXPIRE',KEYS[5],ARGV[10]) end \
+        return 1
+        """
     }
 
     /// A device came, or is said again after a reconnect.
-    func writeDevice(_ user: UInt32, _ reference: ConnectionReference, _ agent: Bytes) {
-        let id = state.users.id(of: user)
+    ///
+    /// - Parameter waiter: who waits to hear whether the user may have one more; `nil`: it is here.
+    /// - Returns: whether it was handed to Redis.
+    @discardableResult
+    func writeDevice(
+        _ user: UInt32, _ reference: ConnectionReference, _ agent: Bytes, waiter: UInt32? = nil
+    ) -> Bool {
         state.users[user].isPresent = true
-        guard state.links[.presence].isReady else { return }
+        guard state.links[.presence].isReady else { return false }
         state.json.clear()
         state.json.writer.append("{\"socketId\":\"")
         appendConnectionID(reference, to: &state.json.writer)
@@ -39,8 +73,49 @@ extension RouterCore {
         state.json.writer.append("},\"timestamp\":\"")
         state.json.writer.append(state.timestamp.bytes)
         state.json.writer.append("\"}")
+        guard !state.isCluster else { return writeDeviceOfCluster(user, reference) }
+        let id = state.users.id(of: user)
         let device = state.json.bytes
-        presenceCommand(4, room: id.count + device.count + 160) { writer in
+        let max = waiter == nil ? 0 : state.limits.connectionsPerUserMax
+        let awaited = waiter.map {
+            Awaited(kind: .arrival, argument: $0, generation: state.waiters.generation(of: $0))
+        }
+        let room = Self.arriveScript.utf8CodeUnitCount + 4 * id.count + device.count
+            + 2 * state.registry.usersKey.count + 640
+        let isNoted = state.restatement.isUnderWay
+        return presenceCommand(19, room: room, awaiting: awaited ?? Awaited(kind: .write)) { writer in
+            writer.appendBulk("EVAL")
+            writer.appendBulk(Self.arriveScript)
+            writer.appendBulk("5")
+            writer.appendBulk("presence:devices:", id)
+            writer.appendBulk("presence:", id)
+            writer.appendBulk("online:", id)
+            RESPCommand.writeBulk(state.registry.usersKey.span, into: &writer)
+            RESPCommand.writeBulk(state.registry.saidKey.span, into: &writer)
+            writer.append("$33\r\n")
+            appendConnectionID(reference, to: &writer)
+            writer.append("\r\n")
+            writer.appendBulk(device)
+            writer.appendBulk(decimal: Int64(max))
+            writer.append("$16\r\n")
+            writer.appendHex(state.node)
+            writer.append("\r\n")
+            RESPCommand.writeBulk(state.registry.leasePrefix.span, into: &writer)
+            writer.appendBulk(decimal: state.wallMilliseconds / 1_000)
+            writer.appendBulk(decimal: Self.presenceSeconds)
+            writer.appendBulk(decimal: Self.onlineSeconds)
+            writer.appendBulk(id)
+            writer.appendBulk(decimal: NodeRegistry.leftoverMilliseconds)
+            writer.appendBulk(isNoted ? "1" : "0")
+        }
+    }
+
+    /// There a script cannot have all keys, so each goes alone: nobody counts over nodes, and the keys'
+    /// own time clears up.
+    private func writeDeviceOfCluster(_ user: UInt32, _ reference: ConnectionReference) -> Bool {
+        let id = state.users.id(of: user)
+        let device = state.json.bytes
+        let isSent = presenceCommand(4, room: id.count + device.count + 160) { writer in
             writer.appendBulk("HSET")
             writer.appendBulk("presence:devices:", id)
             writer.append("$33\r\n")
@@ -49,6 +124,7 @@ extension RouterCore {
             writer.appendBulk(device)
         }
         renew(user)
+        return isSent
     }
 
     private func appendConnectionID(_ reference: ConnectionReference, to writer: inout ByteWriter) {
@@ -60,19 +136,19 @@ extension RouterCore {
     /// Keeps a user's keys alive.
     func renew(_ user: UInt32) {
         let id = state.users.id(of: user)
-        presenceCommand(3, room: id.count + 96) { writer in
+        presenceCommand(3, room: id.count + 96, isRenewal: true) { writer in
             writer.appendBulk("EXPIRE")
             writer.appendBulk("presence:devices:", id)
             writer.appendBulk(decimal: Self.presenceSeconds)
         }
-        presenceCommand(5, room: id.count + 96) { writer in
+        presenceCommand(5, room: id.count + 96, isRenewal: true) { writer in
             writer.appendBulk("SET")
             writer.appendBulk("presence:", id)
             writer.appendBulk("online")
             writer.appendBulk("EX")
             writer.appendBulk(decimal: Self.presenceSeconds)
         }
-        presenceCommand(5, room: id.count + 128) { writer in
+        presenceCommand(5, room: id.count + 128, isRenewal: true) { writer in
             writer.appendBulk("SET")
             writer.appendBulk("online:", id)
             writer.appendBulk(decimal: state.wallMilliseconds / 1_000)
@@ -94,24 +170,32 @@ extension RouterCore {
 
     /// The user's last device here has been gone for a while. Another node may have more of them, so
     /// whether the user is offline is decided where all devices are written: in one script.
-    func endPresence(_ user: UInt32) {
+    ///
+    /// - Parameter quiet: milliseconds that the presence stays for, should nobody come back; this node
+    ///   will not be there to see.
+    func endPresence(_ user: UInt32, after quiet: Int = 0) {
         guard state.users[user].isPresent else { return }
         state.users[user].isPresent = false
         // In a cluster the keys' own time ends them.
         guard !state.isCluster else { return }
         let id = state.users.id(of: user)
-        presenceCommand(7, room: 3 * id.count + 512) { writer in
+        presenceCommand(10, room: 4 * id.count + state.registry.usersKey.count + 640) { writer in
             writer.appendBulk("EVAL")
             writer.appendBulk(
                 """
+                --skein quiet
                 if redis.call('HLEN',KEYS[1])==0 then \
-                redis.call('DEL',KEYS[2]) redis.call('SET',KEYS[3],ARGV[1]) end return 0
+                if ARGV[3]=='0' then redis.call('DEL',KEYS[2]) else redis.call('PEXPIRE',KEYS[2],ARGV[3]) end \
+                redis.call('SET',KEYS[3],ARGV[1]) end redis.call('SREM',KEYS[4],ARGV[2]) return 0
                 """)
-            writer.appendBulk("3")
+            writer.appendBulk("4")
             writer.appendBulk("presence:devices:", id)
             writer.appendBulk("presence:", id)
             writer.appendBulk("online:", id)
+            RESPCommand.writeBulk(state.registry.usersKey.span, into: &writer)
             writer.appendBulk(decimal: state.wallMilliseconds / 1_000)
+            writer.appendBulk(id)
+            writer.appendBulk(decimal: Int64(quiet))
         }
     }
 
@@ -167,8 +251,10 @@ extension RouterCore {
         }
         state.waiters[place].hasSession = true
         let waiter = state.waiters[place]
-        writeDevice(waiter.user, waiter.reference, waiter.agent.bytes)
-        serveWaiters(of: waiter.user)
+        let counted = waiter.hasPlace ? nil : place
+        let isWritten = writeDevice(waiter.user, waiter.reference, waiter.agent.bytes, waiter: counted)
+        // Where Redis counts, its answer goes on from here.
+        if counted == nil || !isWritten { givePlace(place) }
     }
 
     /// Each user's session once a second, a slice at a time: deleting it is how one logs out.

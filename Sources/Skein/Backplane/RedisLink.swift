@@ -52,10 +52,18 @@ struct Awaited: BitwiseCopyable {
         case authenticate, select, role, setName, publish, canary, session, poll
         /// The presence link's own canary: a write that changes nothing.
         case probe
+        /// The own link's: it has to say something once a second.
+        case pulse
         /// A write to presence, whose answer matters only when it is an error.
         case write
         /// One that is passed on, and all that there are.
         case revocation, revocations
+        /// A device that comes, and whether its user may have one more.
+        case arrival
+        /// A step through what is left of the departed.
+        case sweep
+        /// This node's lease, all nodes' leases, and what a dead one left.
+        case beat, nodes, clear
     }
     var kind: Kind
     var argument: UInt32 = 0
@@ -75,10 +83,25 @@ enum LineReply {
 enum LinkState: Equatable { case idle, connecting, securing, greeting, ready }
 
 struct RedisLink: ~Copyable {
-    enum Role: UInt8, CaseIterable { case publish, subscribe, presence }
+    /// `own` is for Skein's own keys, whose answers may be long: they keep nothing else waiting.
+    enum Role: UInt8, CaseIterable {
+        case publish, subscribe, presence, own
+
+        /// Events and the canary travel on it.
+        var carriesEvents: Bool { self == .publish || self == .subscribe }
+
+        /// 1 is pub/sub's, 4 that of sessions and presence, 0 that of Skein's own keys. A channel is
+        /// the same in all of them.
+        var database: Int {
+            switch self {
+            case .publish, .own: 0
+            case .subscribe: 1
+            case .presence: 4
+            }
+        }
+    }
 
     let role: Role
-    let database: Int
     var state = LinkState.idle
     var fd: Int32 = -1
     /// Of this descriptor; answers to older ones are stale.
@@ -113,10 +136,7 @@ struct RedisLink: ~Copyable {
     /// Until when it has to stand, after such a refusal, before it counts as up.
     var provenAt: Instant?
 
-    init(role: Role, database: Int) {
-        self.role = role
-        self.database = database
-    }
+    init(role: Role) { self.role = role }
 
     deinit {
         if !session.isNone { session.free() }

@@ -88,9 +88,12 @@ enum RedisNeed: Equatable {
     /// Users' channels, and Skein's own, which begin with the prefix.
     case publish(prefix: String)
     case subscribe(prefix: String)
-    case presence
+    case presence(prefix: String)
     case session
     case revocations(prefix: String)
+    /// Skein's own keys.
+    case own
+    case registry(prefix: String)
 
     /// The part of an ACL rule.
     var rule: String {
@@ -99,15 +102,20 @@ enum RedisNeed: Equatable {
         case .publish(let prefix): "+publish &user:* &\(prefix)*"
         case .subscribe(let prefix):
             "+subscribe +unsubscribe &user:* &chat:user:* &websocket:broadcast &chat:broadcast &\(prefix)*"
-        case .presence:
-            "+hset +hdel +hlen +set +del +expire +eval ~presence:* ~online:*"
+        case .presence(let prefix):
+            "+hset +hdel +hlen +hexists +hkeys +exists +set +del +expire "
+                + "+pexpire +sadd +srem +sismember +spop +sunionstore +select +eval ~presence:* ~online:* ~\(prefix)node:*"
         case .session: "+exists %R~session:*"
         case .revocations(let prefix):
             "+eval +zadd +zrange +zrevrangebyscore +zremrangebyscore +pexpireat ~\(prefix)revocations"
+        case .own: "+ping"
+        case .registry(let prefix):
+            "+eval +select +time +exists +get +set +del +pexpire +zadd +zrange +zrem +zscore +spop +sunionstore "
+                + "+hkeys +hdel +hlen ~\(prefix)nodes ~\(prefix)node:* ~presence:* ~online:*"
         }
     }
 
-    var databases: String { "1 (pub/sub) and 4 (presence and sessions)" }
+    var databases: String { "0 (Skein's own), 1 (pub/sub) and 4 (presence and sessions)" }
 }
 
 extension Bytes {

@@ -89,6 +89,14 @@ extension RouterCore {
             revocationsHeard(reply)
             return
         }
+        if awaited.kind == .nodes, reply.value.kind == .array {
+            nodesHeard(reply)
+            return
+        }
+        if awaited.kind == .clear, reply.value.kind == .array {
+            cleared(reply)
+            return
+        }
         switch reply.value.kind {
         case .integer:
             answered(role, awaited, .integer(reply.value.integer ?? 0))
@@ -125,7 +133,10 @@ extension RouterCore {
         case .poll: pollAnswered(awaited, isPresent)
         case .probe: probeAnswered()
         case .revocation: revocationConfirmed()
-        case .authenticate, .select, .role, .canary, .write, .revocations: break
+        case .arrival: arrivalAnswered(awaited, isPresent)
+        case .sweep: swept(hasMore: isPresent == true)
+        case .beat: beatAnswered(was: isPresent ?? true)
+        case .authenticate, .select, .role, .canary, .write, .pulse, .revocations, .nodes, .clear: break
         }
     }
 
@@ -136,9 +147,16 @@ extension RouterCore {
             return
         }
         if awaited.kind == .session { sessionAnswered(awaited, nil) }
+        if awaited.kind == .arrival { arrivalAnswered(awaited, nil) }
+        if awaited.kind == .sweep { swept(hasMore: false) }
         if awaited.kind == .revocation || awaited.kind == .revocations {
             revocationRefused(awaited.kind, text)
             guard refusal.leavesLink || refusal == .replica else { return }
+        }
+        // Leases are no reason to give up a link; presence tells of a Redis that takes no writes.
+        if role == .own, state.links[role].isReady, refusal.leavesLink || refusal == .other {
+            registryRefused(text)
+            return
         }
         let reply = String(text.text.prefix(160))
         let failure = LinkFailure.refused(refusal, need(awaited.kind), reply: reply)
@@ -181,7 +199,9 @@ extension RouterCore {
         switch kind {
         case .authenticate, .select, .role, .setName: .greeting
         case .publish, .canary: .publish(prefix: state.channelPrefix)
-        case .probe, .write: .presence
+        case .probe, .write, .arrival, .sweep: .presence(prefix: state.channelPrefix)
+        case .pulse: .own
+        case .beat, .nodes, .clear: .registry(prefix: state.channelPrefix)
         case .session, .poll: .session
         case .revocation, .revocations: .revocations(prefix: state.channelPrefix)
         }
@@ -210,7 +230,7 @@ extension RouterCore {
     private func probeAnswered() {
         guard let refused = state.refusedWrites, state.now >= refused.until else { return }
         state.refusedWrites = nil
-        announceEveryone()
+        restate()
         tellReason()
     }
 }

@@ -62,6 +62,19 @@ public struct Limits: Sendable, Equatable {
     /// How long the canary may be silent before the backplane counts as degraded and is reconnected.
     public var canaryTimeout: Duration = .seconds(3)
 
+    // Nodes
+    /// How long a node that says nothing counts as alive; it says so three times meanwhile.
+    public var nodeLease: Duration = .seconds(10)
+    /// How much longer before what it wrote of its devices is taken back.
+    public var nodeGrace: Duration = .seconds(2)
+    /// Other nodes that one node knows at most.
+    public var nodesMax = 1_024
+    /// Connections a second that this node says it can take, by which others pace their drains; 0:
+    /// 2,000 for each shard.
+    public var acceptPerSecond = 0
+    /// How long a wave of a drain waits to be sure that all accepted before it has arrived.
+    public var drainFence: Duration = .seconds(1)
+
     // Machinery
     /// Receive buffers of one shard, a power of two, and the bytes of each.
     public var receiveBuffersCount = 512

@@ -32,22 +32,46 @@ extension RouterCore {
             answer(reference, .unavailable)
             return
         }
-        if !needsSession { writeDevice(user, reference, agent) }
+        let needsPlace = countsOnAllNodes
+        if !needsSession && !needsPlace { writeDevice(user, reference, agent) }
         hear(user)
-        if state.users[user].hearing == .yes || !state.links[.subscribe].isReady, !needsSession {
+        let isHeard = state.users[user].hearing == .yes || !state.links[.subscribe].isReady
+        if isHeard, !needsSession, !needsPlace {
             answer(reference, .welcome)
             return
         }
         let waiter = Waiter(
             reference: reference, next: state.users[user].firstWaiter, user: user,
-            needsSession: needsSession, hasSession: false,
+            needsSession: needsSession, hasSession: false, hasPlace: !needsPlace,
             agent: needsSession ? OwnedText(copying: agent) : .none)
         guard let place = state.waiters.insert(waiter) else {
             answer(reference, .unavailable)
             return
         }
         state.users[user].firstWaiter = place
-        if needsSession { askForSession(user, waiter: place) }
+        if needsSession {
+            askForSession(user, waiter: place)
+        } else if needsPlace, !writeDevice(user, reference, agent, waiter: place) {
+            givePlace(place)
+        }
+    }
+
+    /// Whether a device has to find its place among its user's on all nodes, which Redis counts.
+    private var countsOnAllNodes: Bool {
+        state.limits.connectionsPerUserMax > 0 && state.links[.presence].isReady && !state.isCluster
+            && state.refusedWrites == nil
+    }
+
+    /// Redis has counted the user's devices. - Parameter isWithin: `nil` where it could not.
+    func arrivalAnswered(_ awaited: Awaited, _ isWithin: Bool?) {
+        let place = awaited.argument
+        guard state.waiters.isLive(place, generation: awaited.generation) else { return }
+        if isWithin == false { endWaiter(place, .tooMany) } else { givePlace(place) }
+    }
+
+    func givePlace(_ place: UInt32) {
+        state.waiters[place].hasPlace = true
+        serveWaiters(of: state.waiters[place].user)
     }
 
     func left(_ reference: ConnectionReference, _ bytes: Bytes) {
@@ -65,13 +89,17 @@ extension RouterCore {
         let change = state.users[user].change
         state.quiet.append(
             Delayed(
-                due: state.now.advanced(byMilliseconds: 5_000), user: user, generation: generation,
+                due: state.now.advanced(byMilliseconds: Self.quietMilliseconds), user: user,
+                generation: generation,
                 change: change))
         state.leaving.append(
             Delayed(
                 due: state.now.advanced(byMilliseconds: 10_000), user: user, generation: generation,
                 change: change))
     }
+
+    /// Between a user's last device and the end of the user's presence.
+    static var quietMilliseconds: Int { 5_000 }
 
     func answer(_ reference: ConnectionReference, _ result: JoinResult) {
         let memory = unsafe state.outbox.append(
@@ -153,7 +181,7 @@ extension RouterCore {
     // MARK: Waiters
 
     private func isServed(_ waiter: Waiter) -> Bool {
-        guard !waiter.needsSession || waiter.hasSession else { return false }
+        guard !waiter.needsSession || waiter.hasSession, waiter.hasPlace else { return false }
         return state.users[waiter.user].hearing == .yes || !state.links[.subscribe].isReady
     }
 

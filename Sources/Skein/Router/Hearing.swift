@@ -15,6 +15,7 @@ extension RouterCore {
         } else if channel.equals("chat:broadcast") {
             heardEvent(payload, for: nil, .chat)
         } else if channel.equals(state.canaryChannel) {
+            guard !heardMark(payload) else { return }
             state.canaryHeard = state.now
             metrics.canaryHeard.set(UInt64(state.now.nanoseconds))
         } else if channel.equals(state.commandChannel) {

@@ -178,6 +178,7 @@ extension RouterCore {
         state.localSequence = max(state.localSequence, state.journal.nextSequence - 1)
         metrics.deliveredLocally.add(count)
         releaseJournal()
+        releaseFences()
         log(.warning, "Redis is not waited for: \(why). This node's devices are served directly.",
             [("delivered", "\(count)")])
     }

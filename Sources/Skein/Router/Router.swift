@@ -67,6 +67,8 @@ extension RouterCore {
         case .publish: publish(bytes)
         case .arrive: arrived(reference, bytes, ArrivalFlags(rawValue: record.flags))
         case .leave: left(reference, bytes)
+        case .announced: announced(record.argument)
+        case .fence: fence(FenceTicket(rawValue: record.argument))
         case .task: LoopTask<RouterCore>.run(record.argument, self)
         case nil: preconditionFailure("the router was sent a record it does not know")
         }

@@ -23,6 +23,19 @@ struct RouterMetrics: ~Copyable, Sendable {
     let deliveredLocally = Counter()
     /// Echoes of those, and repeats of other nodes', that were recognised and left out.
     let duplicates = Counter()
+    /// Other nodes that live.
+    let nodes = Counter()
+    /// Nanoseconds of the monotonic clock when Redis last took this node's lease.
+    let leasedAt = Counter()
+    /// Of this node, between its last two beats.
+    let arrivingPerSecond = Counter()
+    let leavingPerSecond = Counter()
+    /// How often the lease had ended while this node was there.
+    let leasesLost = Counter()
+    /// Dead nodes that this one cleared up after, and what they had left.
+    let clearedNodes = Counter()
+    let clearedDevices = Counter()
+    let clearedUsers = Counter()
     let publishLatency = Histogram()
     let loopTurn = Histogram()
 

@@ -33,6 +33,8 @@ struct Waiter: BitwiseCopyable {
     var user: UInt32
     var needsSession: Bool
     var hasSession: Bool
+    /// Whether it is within its user's connections on all nodes.
+    var hasPlace: Bool
     /// What presence will say of the device once its session is known.
     var agent: OwnedText
 }
@@ -71,6 +73,7 @@ struct RouterState: ~Copyable {
     let canaryChannel: [UInt8]
     let commandChannel: [UInt8]
     let revocationsKey: [UInt8]
+    let load: @Sendable () -> NodeLoad
 
     var users: UserTable<RoutedUser>
     var waiters: Slab<Waiter>
@@ -118,6 +121,11 @@ struct RouterState: ~Copyable {
     var refusedWrites: RefusedWrites?
     var news = FailureNews()
     var revocationNews = FailureNews()
+    var registry: NodeRegistry
+    var restatement = Restatement()
+    var registryNews = FailureNews()
+    /// By shard.
+    var fences: [RouterFence]
 
     var envelope = MemberTable()
     var inner = MemberTable()
@@ -136,7 +144,7 @@ struct RouterState: ~Copyable {
     func home(of hash: UInt64) -> Int { shardCount == 1 ? 0 : Int(hash % UInt64(shardCount)) }
 }
 
-/// The three links, each in its place for the router's life.
+/// The four links, each in its place for the router's life.
 @safe
 struct Links: ~Copyable {
     private let base: UnsafeMutablePointer<RedisLink>
@@ -144,9 +152,7 @@ struct Links: ~Copyable {
     init() {
         unsafe base = .allocate(capacity: RedisLink.Role.allCases.count)
         for role in RedisLink.Role.allCases {
-            // Database 1 is pub/sub's, 4 that of sessions and presence.
-            let database = role == .presence ? 4 : 1
-            unsafe (base + Int(role.rawValue)).initialize(to: RedisLink(role: role, database: database))
+            unsafe (base + Int(role.rawValue)).initialize(to: RedisLink(role: role))
         }
     }
 
@@ -197,7 +203,8 @@ struct RouterCore {
 extension RouterState {
     init(
         shared: ServerShared, configuration: ServerConfiguration, metrics: Shared<RouterMetrics>,
-        reason: BackplaneReason, buffers: BufferPool, node: UInt64
+        reason: BackplaneReason, buffers: BufferPool, node: UInt64, address: String,
+        load: @escaping @Sendable () -> NodeLoad
     ) {
         let limits = configuration.limits
         var redis: RedisAddress?
@@ -214,12 +221,16 @@ extension RouterState {
             node: node, channelPrefix: configuration.redisPrefix,
             canaryChannel: Array("\(configuration.redisPrefix)canary:\(shared.nodeID)".utf8),
             commandChannel: Array("\(configuration.redisPrefix)commands".utf8),
-            revocationsKey: Array("\(configuration.redisPrefix)revocations".utf8),
+            revocationsKey: Array("\(configuration.redisPrefix)revocations".utf8), load: load,
             users: UserTable(usersMax: 1 << 20), waiters: Slab(maxSlots: 1 << 20),
             outbox: Outbox(targets: shared.shardInboxes, pool: ParcelPool(parcelsMax: limits.parcelsMax)),
             journal: Journal(
                 countMax: limits.backplaneQueueCommandsMax, bytesMax: limits.backplaneQueueBytesMax),
             socketAddress: .allocate(byteCount: 512, alignment: 8),
+            registry: NodeRegistry(
+                prefix: configuration.redisPrefix, id: shared.nodeID, address: address,
+                startedAtMilliseconds: shared.startedAtMilliseconds),
+            fences: Array(repeating: RouterFence(), count: shared.shardCount),
             json: Scratch(capacity: limits.messageBytesMax * 2 + 32_768), now: shared.host.clock.now())
     }
 }

@@ -47,12 +47,14 @@ extension RouterCore {
         renewSlice()
         pollSlice()
         runDelayed()
+        keepLease()
         finishIfDone()
     }
 
     func flushLinks() {
         guard state.hasRedis else { return }
         fillPublishLink()
+        sendMarks()
         flushSubscribes()
         for role in RedisLink.Role.allCases where isGathered(role) {
             if !state.links[role].session.isNone, state.links[role].filling.count > 0 { seal(role) }
@@ -74,6 +76,7 @@ extension RouterCore {
         var next = min(state.canaryDue, state.renewDue)
         if state.shared.sessionRequired { next = min(next, state.pollDue) }
         if !state.isLocal && state.journal.count > 0 { next = min(next, state.stallDue) }
+        if let due = leaseDue { next = min(next, due) }
         if !state.quiet.isEmpty { next = min(next, state.quiet[0].due) }
         if !state.leaving.isEmpty { next = min(next, state.leaving[0].due) }
         for role in RedisLink.Role.allCases {
@@ -93,6 +96,7 @@ extension RouterCore {
         guard state.now >= state.canaryDue else { return }
         state.canaryDue = state.now.advanced(byMilliseconds: Self.canaryMilliseconds)
         askPresence()
+        askOwn()
         guard state.links[.publish].isReady, state.links[.subscribe].isReady else { return }
         if state.canaryAsked == nil { state.canaryAsked = state.now }
         state.links[.publish].command(Awaited(kind: .canary), room: 256) { writer in
@@ -123,6 +127,20 @@ extension RouterCore {
         }
     }
 
+    /// The own link has nothing to say for long stretches; a silent one is replaced like any other.
+    private func askOwn() {
+        guard state.links[.own].isReady else { return }
+        let silence = state.now.nanoseconds(since: state.links[.own].lastReply)
+        guard silence < state.limits.canaryTimeout.nanoseconds else {
+            failed(.own, .silent(seconds: Int(silence / 1_000_000_000)))
+            return
+        }
+        state.links[.own].command(Awaited(kind: .pulse), room: 32) { writer in
+            RESPCommand.writeArray(1, into: &writer)
+            writer.appendBulk("PING")
+        }
+    }
+
     /// What health, readiness and metrics say: it follows the canary, not the sockets.
     func evaluate() {
         proveLinks()
@@ -144,8 +162,10 @@ extension RouterCore {
         }
         if !isUp && state.wasUp { stopWaiting("its canary is not heard") }
         state.wasUp = isUp
-        // All three links: without the third nobody's session can be asked for.
-        let isWhole = isUp && state.links[.presence].isProven && state.refusedWrites == nil
+        // All four links: without the third nobody's session can be asked for, without the fourth
+        // nothing of Skein's own.
+        let isWhole = isUp && state.links[.presence].isProven && state.links[.own].isProven
+            && state.refusedWrites == nil
         guard isWhole != state.wasWhole else { return }
         state.wasWhole = isWhole
         if isWhole {
@@ -175,17 +195,25 @@ extension RouterCore {
     func finish() {
         state.finishBy = state.now.advanced(byMilliseconds: 2_000)
         for user in 0..<UInt32(state.users.highWater)
-        where state.users.isLive(user) && state.users[user].deviceCount == 0 { endPresence(user) }
+        where state.users.isLive(user) && state.users[user].deviceCount == 0 {
+            // Whoever left a moment ago has his quiet all the same: the keys' own time keeps it.
+            endPresence(user, after: Self.quietMilliseconds)
+        }
     }
 
     private func finishIfDone() {
         guard let finishBy = state.finishBy else { return }
-        let isEmpty = RedisLink.Role.allCases.allSatisfy { role in
-            !state.links[role].isReady
-                || (state.links[role].filling.count == 0 && !state.links[role].isSending
-                    && state.links[role].awaited.isEmpty)
-        }
+        // Then, and not sooner, nothing is written under this node's name any more.
+        if hasSettled(.presence) { retire() }
+        let isEmpty = RedisLink.Role.allCases.allSatisfy(hasSettled) && state.registry.isRetired
         let isSent = state.journal.nextSequence - 1 <= state.acknowledgedSequence
         if (isEmpty && isSent) || state.now >= finishBy { state.isFinished = true }
+    }
+
+    /// It has answered all that it was given, or is not there.
+    private func hasSettled(_ role: RedisLink.Role) -> Bool {
+        !state.links[role].isReady
+            || (state.links[role].filling.count == 0 && !state.links[role].isSending
+                && state.links[role].awaited.isEmpty)
     }
 }

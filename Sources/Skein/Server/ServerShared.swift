@@ -8,6 +8,7 @@ final class ServerShared: Sendable {
     let nodeID: String
     let host: any Host
     let version: String
+    let startedAtMilliseconds: Int64
     let shardCount: Int
     let sessionRequired: Bool
     let allowedOrigins: [String]
@@ -22,6 +23,9 @@ final class ServerShared: Sendable {
     let tls: TLSService?
     let revocations: RevocationTable
     let log: @Sendable (LogEvent) -> Void
+    /// What the nodes say of themselves, and the pace of this one's drain.
+    let board = NodeBoard()
+    let pace = DrainPace()
     private let authentication: AuthenticationGate
     private let connectionCount = Atomic<Int>(0)
     let health: @Sendable () -> String
@@ -39,6 +43,7 @@ final class ServerShared: Sendable {
         self.host = host
         self.nodeID = nodeID
         version = configuration.version
+        startedAtMilliseconds = host.clock.wallMilliseconds()
         self.shardCount = shardCount
         sessionRequired = configuration.sessionRequired
         allowedOrigins = configuration.allowedOrigins
@@ -83,6 +88,9 @@ final class ServerShared: Sendable {
 
     /// On any shard, or on the way between two.
     var hasNoConnections: Bool { connectionCount.load(ordering: .relaxed) <= 0 }
+
+    /// As many as there are in any state, about.
+    var connectionTotal: Int { max(0, connectionCount.load(ordering: .relaxed)) }
 
     func connectionLeft() { connectionCount.subtract(1, ordering: .relaxed) }
 }

@@ -41,6 +41,8 @@ package struct ConnectionFigures: Sendable {
     package var generation: UInt32
     package var fd: Int32
     package var isOpen: Bool
+    /// One that is counted among a user's.
+    package var hasUser: Bool
     package var isDead: Bool
     package var isReceiving: Bool
     package var isSending: Bool
@@ -128,7 +130,8 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
             body(
                 ConnectionFigures(
                     slot: slot, generation: core.state.connections.generation(of: slot), fd: record.fd,
-                    isOpen: record.state == .open, isDead: record.state == .dead,
+                    isOpen: record.state == .open,
+                    hasUser: record.user != ConnectionRecord.none, isDead: record.state == .dead,
                     isReceiving: record.flags.contains(.receiving),
                     isSending: record.flags.contains(.sending),
                     isStarved: record.flags.contains(.starved),

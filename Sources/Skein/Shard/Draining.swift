@@ -9,6 +9,8 @@ struct ShardDrain {
     let started: Instant
     /// When the listener closes and the first wave goes.
     let wavesBegin: Instant
+    /// Until then waves keep to what the other nodes can take.
+    let slopeBegins: Instant
     /// Waves are over by four fifths of the deadline.
     let wavesEnd: Instant
     var deadline: Instant
@@ -17,18 +19,23 @@ struct ShardDrain {
     /// Where the next wave goes on.
     var cursor: UInt32 = 0
     var isPastDeadline = false
+    /// The wave that is chosen and not told yet.
+    var fence: ShardFence?
+    /// Clients that the other nodes could take by now, in parts of one.
+    var credit = 0.0
 
     init(_ plan: DrainPlan, now: Instant) {
         self.plan = plan
         started = now
         wavesBegin = now.advanced(by: plan.preStop)
         let span = plan.deadline.nanoseconds
+        slopeBegins = wavesBegin.advanced(byNanoseconds: span / 5 * 2)
         wavesEnd = wavesBegin.advanced(byNanoseconds: span / 5 * 4)
         deadline = wavesBegin.advanced(byNanoseconds: span)
         nextWave = wavesBegin
     }
 
-    var nextStep: Instant { min(nextWave, isPastDeadline ? lastMoment : deadline) }
+    var nextStep: Instant { min(fence?.due ?? nextWave, isPastDeadline ? lastMoment : deadline) }
 
     /// Whoever has not taken leave by then is not waited for.
     var lastMoment: Instant { deadline.advanced(byMilliseconds: 2_000) }
@@ -58,9 +65,16 @@ extension ShardCore {
         if !drain.isListening {
             if state.now >= drain.deadline && !drain.isPastDeadline {
                 drain.isPastDeadline = true
+                drain.fence = nil
                 closeRemaining()
             } else if drain.isPastDeadline && state.now >= drain.lastMoment {
                 dropRemaining()
+            } else if let fence = drain.fence {
+                if state.now >= fence.due {
+                    state.shared.pace.noteLateFence()
+                    drain.fence = nil
+                    closeChosen()
+                }
             } else if state.now >= drain.nextWave {
                 wave(&drain)
             }
@@ -73,6 +87,7 @@ extension ShardCore {
     /// may not have been told of yet: a shard that ended too soon would leave them open and unheard.
     private func finishIfEmpty(_ drain: inout ShardDrain) {
         guard state.connections.count == 0 else { return }
+        drain.fence = nil
         let isAlone = state.shared.hasNoConnections && !state.acceptArmed
         if isAlone || state.now >= drain.lastMoment {
             state.isFinished = true
@@ -81,31 +96,43 @@ extension ShardCore {
         }
     }
 
-    /// Tells the next slice of those that were not told yet.
+    /// Chooses the next slice of those that were not told yet.
     private func wave(_ drain: inout ShardDrain) {
         let interval = max(1_000_000, drain.plan.wave.nanoseconds)
         let open = Int(metrics.open.count)
         let left = max(0, drain.wavesEnd.nanoseconds(since: state.now)) / interval
         drain.nextWave = state.now.advanced(byNanoseconds: interval)
         guard open > 0 else { return }
-        let quota = max(1, (open + Int(left)) / (Int(left) + 1))
-        var told = 0
+        let allowance = allowance(open, interval, &drain)
+        let choice = DrainPacing.wave(
+            open: open, wavesLeft: Int(left), isEarly: state.now < drain.slopeBegins, allowance: allowance)
+        state.shared.pace.note(choice.pacedBy)
+        drain.credit = max(0, drain.credit - Double(choice.count))
+        state.chosen.removeAll()
         let end = UInt32(state.connections.highWater)
         var visited: UInt32 = 0
-        while told < quota && visited < end {
+        while state.chosen.count < choice.count && visited < end {
             let slot = drain.cursor < end ? drain.cursor : 0
             drain.cursor = slot + 1
             visited += 1
             guard state.connections.isLive(slot) else { continue }
             switch state.connections[slot].state {
-            case .open:
-                tellToLeave(slot, drain)
-                told += 1
+            case .open: state.chosen.append(reference(slot))
             case .handshaking, .authenticating, .joining, .closing, .finishing, .dead:
                 break
             }
         }
-        if told > 0 { metrics.waves.add() }
+        if state.chosen.count > 0 { askForFence(&drain) }
+    }
+
+    /// What the other nodes can take of this shard in a wave: its share of the node's pace, with what
+    /// the last waves left of a whole client. `nil` where no node says.
+    private func allowance(_ open: Int, _ interval: Int64, _ drain: inout ShardDrain) -> Int? {
+        guard let perSecond = state.shared.pace.perSecond else { return nil }
+        let share = Double(open) / Double(max(open, state.shared.connectionTotal))
+        let wave = Double(perSecond) * Double(interval) / 1e9 * share
+        drain.credit = min(drain.credit + wave, wave + 1)
+        return Int(drain.credit)
     }
 
     /// Nobody is let in any more, and a connection that has asked for nothing keeps no node. What is
@@ -123,11 +150,12 @@ extension ShardCore {
         }
     }
 
-    private func tellToLeave(_ slot: UInt32, _ drain: ShardDrain) {
+    func tellToLeave(_ slot: UInt32, _ drain: ShardDrain) {
         // Spread over the time that the drain itself takes, so that the others see a slope.
         let spread = max(500, min(10_000, drain.plan.wave.nanoseconds / 1_000_000 * 4))
         let wait = state.shared.host.random(in: 0...spread)
-        var hint = "{\"reconnectAfterMs\":\(wait)}"
+        // Without a history no other node has what comes meanwhile: a client reads its state again.
+        var hint = "{\"reconnectAfterMs\":\(wait),\"resume\":false}"
         hint.withUTF8 { text in
             guard let base = text.baseAddress else { return }
             close(slot, code: 1012, reason: unsafe Bytes(base, count: text.count))
@@ -141,6 +169,7 @@ extension ShardCore {
     }
 
     private func closeRemaining() {
+        state.chosen.removeAll()
         for slot in 0..<UInt32(state.connections.highWater) where state.connections.isLive(slot) {
             switch state.connections[slot].state {
             case .open:

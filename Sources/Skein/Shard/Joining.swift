@@ -220,6 +220,7 @@ extension ShardCore {
         case .welcome: open(slot)
         case .noSession: refuse(slot, status: 401, result: .noSession)
         case .unavailable: refuse(slot, status: 503, result: .unavailable, retryAfterSeconds: 2)
+        case .tooMany: refuse(slot, status: 429, result: .tooManyUser, retryAfterSeconds: 5)
         }
     }
 
@@ -286,12 +287,17 @@ extension ShardCore {
         receiveMany(slot)
     }
 
-    /// Redis may have forgotten what it was told: tells the router of every open device again.
-    func announceDevices() {
+    /// Redis may have forgotten what it was told: tells the router of every device again, also of those
+    /// that wait for its answer.
+    func announceDevices(_ ticket: UInt64) {
         for slot in 0..<UInt32(state.connections.highWater) where state.connections.isLive(slot) {
             let record = state.connections[slot]
-            guard record.state == .open, record.user != ConnectionRecord.none else { continue }
+            let isTold = record.state == .open || (record.state == .joining && record.flags.contains(.toldRouter))
+            guard isTold, record.user != ConnectionRecord.none else { continue }
             tellRouter(arrived: slot, user: record.user, flags: .again)
         }
+        let memory = unsafe state.outbox.append(
+            to: state.shared.routerIndex, kind: RouterRecord.announced.rawValue, argument: ticket)
+        if unsafe memory == nil { metrics.countDropped(.overload) }
     }
 }

@@ -19,8 +19,13 @@ enum ShardRecord: UInt16 {
     case publishFailed
     /// Close all of a user's connections: `Disconnection`.
     case disconnectUser
-    /// Tell the router of every device again: Redis may have forgotten them.
+    /// Tell the router of every device again, and then that these were all: Redis may have forgotten
+    /// them. The argument goes with both.
     case announce
+    /// Pass it on, behind all that was accepted here: another shard's question, a `FenceTicket`.
+    case fence
+    /// Nothing that was accepted before the question is on its way any more.
+    case fenced
     case task
 }
 
@@ -32,6 +37,10 @@ enum RouterRecord: UInt16 {
     case leave
     /// An event for one user, to be put in order and sent to wherever the user is.
     case publish
+    /// Every device of a shard's has been told again.
+    case announced
+    /// A shard's question whether anything is on its way to it: a `FenceTicket`. Each shard sends it.
+    case fence
     case task
 }
 
@@ -41,6 +50,8 @@ enum JoinResult: UInt16 {
     case noSession
     /// Redis cannot be asked for the session.
     case unavailable
+    /// The user has as many connections as may be, on all nodes together.
+    case tooMany
 }
 
 struct ArrivalFlags: OptionSet {

@@ -145,7 +145,9 @@ extension ShardCore {
         case .joined: joined(reference, JoinResult(rawValue: record.flags) ?? .unavailable)
         case .publishFailed: publishFailed(reference, bytes)
         case .disconnectUser: disconnectUser(bytes)
-        case .announce: announceDevices()
+        case .announce: announceDevices(record.argument)
+        case .fence: passOnFence(FenceTicket(rawValue: record.argument))
+        case .fenced: fenced(FenceTicket(rawValue: record.argument))
         case .task: LoopTask<ShardCore>.run(record.argument, self)
         case nil: preconditionFailure("a shard was sent a record it does not know")
         }

@@ -121,6 +121,9 @@ struct ShardState: ~Copyable {
     var bytesTold = 0
     var nextShed = Instant(nanoseconds: 0)
     var drain: ShardDrain?
+    /// The connections of a wave that waits for its fence.
+    var chosen = RawList<ConnectionReference>()
+    var fenceNumber: UInt32 = 0
     var isFinished = false
 
     /// The router's place in the outbox: behind the shards.

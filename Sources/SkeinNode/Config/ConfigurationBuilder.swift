@@ -86,6 +86,7 @@ private extension ConfigurationBuilder {
         server.shardCount = values.integer("WS_SHARDS") ?? server.shardCount
         server.io = values.text("WS_IO").flatMap(IOChoice.init) ?? server.io
         server.redisPrefix = values.text("WS_REDIS_PREFIX") ?? server.redisPrefix
+        server.advertisedHost = values.text("WS_ADVERTISE_HOST")
         server.pinning = makePinning(shards: server.shardCount)
         server.limits = makeLimits()
         server.compression = makeCompression()

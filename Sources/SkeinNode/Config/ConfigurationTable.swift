@@ -6,7 +6,7 @@ internal import Skein
 package enum ConfigurationTable {
     package static let keys: [ConfigurationKey] =
         listeners + browsers + proxies + limits + timers + tls + compression + redis + authentication
-        + drain + machinery + logs
+        + nodes + drain + machinery + logs
         + later
 
     package static let names: [String] = keys.map(\.name)
@@ -253,6 +253,24 @@ package enum ConfigurationTable {
             "Whether a handshake also needs the key session:{userID} in Redis."),
     ]
 
+    private static let nodes: [ConfigurationKey] = [
+        ConfigurationKey(
+            "WS_ADVERTISE_HOST", .text, default: nil,
+            "The host by which others reach this node, for /nodes; unset: the one that it listens on, "
+                + "and where that is every address, the machine's name."),
+        .limit(
+            "WS_NODE_LEASE", \.nodeLease, second / 2...10 * 60 * second,
+            "How long a node that says nothing counts as alive; it says so three times meanwhile."),
+        .limit(
+            "WS_NODE_GRACE", \.nodeGrace, 0...hour,
+            "How much longer until another node takes back what a dead one wrote of its devices."),
+        .limit(
+            "WS_MAX_NODES", \.nodesMax, 1...65_536, unit: "nodes", "Other nodes that a node knows."),
+        .limit(
+            "WS_ACCEPT_RATE", \.acceptPerSecond, 0...many, unit: "connections a second",
+            "What this node says it can take, by which others pace their drains; 0: 2,000 a shard."),
+    ]
+
     private static let drain: [ConfigurationKey] = [
         ConfigurationKey(
             "DRAIN_DEADLINE", .duration, default: "30s", range: 0...24 * hour,
@@ -263,6 +281,9 @@ package enum ConfigurationTable {
         ConfigurationKey(
             "DRAIN_WAVE", .duration, default: "250ms", range: 1...hour,
             "One slice of the connections is told every so often."),
+        .limit(
+            "WS_DRAIN_FENCE", \.drainFence, 10...60 * second,
+            "How long a wave waits to be sure that all accepted before it has arrived."),
     ]
 
     private static let machinery: [ConfigurationKey] = [

@@ -88,9 +88,9 @@ package enum RedisURL {
         }
         guard !text.isEmpty, text != "0" else { return }
         throw wrong(
-            "which names a database; they are fixed (1 pub/sub, 4 sessions and presence), and "
-                + "channels are the same in all, so leave the number out and give a second "
-                + "deployment a Redis of its own")
+            "which names a database; they are fixed (0 Skein's own keys, 1 pub/sub, 4 sessions and "
+                + "presence), and channels are the same in all, so leave the number out and give a "
+                + "second deployment a Redis of its own")
     }
 
     private static func cut(_ text: Substring, at mark: Character) -> (Substring, Substring) {

@@ -226,6 +226,39 @@ enum ControlTime {
     }
 }
 
+/// `GET /nodes`: this node first. Also what `skein status` shows.
+package struct NodesBody: Codable, Sendable {
+    package struct Node: Codable, Sendable, Equatable {
+        package let nodeId: String
+        package let address: String
+        package let controlAddress: String?
+        package let version: String
+        package let startedAt: String
+        package let shards: Int
+        package let connections: Int
+        package let users: Int
+        package let acceptPerSecond: Int
+        package let arrivingPerSecond: Int
+        package let leavingPerSecond: Int
+        package let draining: Bool
+        package let leaseMilliseconds: Int64?
+    }
+
+    package let nodes: [Node]
+
+    init(_ nodes: [NodeInfo]) {
+        self.nodes = nodes.map {
+            Node(
+                nodeId: $0.nodeId, address: $0.address, controlAddress: $0.controlAddress,
+                version: $0.version, startedAt: ControlTime.text($0.startedAtMilliseconds),
+                shards: $0.shards, connections: $0.connections, users: $0.users,
+                acceptPerSecond: $0.acceptPerSecond, arrivingPerSecond: $0.arrivingPerSecond,
+                leavingPerSecond: $0.leavingPerSecond, draining: $0.draining,
+                leaseMilliseconds: $0.leaseMilliseconds)
+        }
+    }
+}
+
 struct DrainRequestBody: Codable {
     let deadlineSeconds: Double?
     let waveMs: Double?
@@ -238,6 +271,10 @@ package struct DrainBody: Codable, Sendable {
     package let remaining: Int
     package let told: Int
     package let waves: Int
+    /// Other nodes that take clients, and how many a second.
+    package let peers: Int
+    package let perSecond: Int?
+    package let pacedBy: DrainPacer
     package let report: DrainReport?
 
     init(_ progress: DrainProgress, report: DrainReport?) {
@@ -245,6 +282,9 @@ package struct DrainBody: Codable, Sendable {
         remaining = progress.remaining
         told = progress.told
         waves = progress.waves
+        peers = progress.peers
+        perSecond = progress.perSecond
+        pacedBy = progress.pacedBy
         self.report = report
     }
 }

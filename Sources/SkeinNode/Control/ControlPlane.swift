@@ -116,7 +116,7 @@ package final class ControlPlane: Sendable {
         case ("GET", "/drain"): return drainProgress()
         case ("POST", "/drain"): return drain(request)
         case ("DELETE", "/drain"): return cancelDrain()
-        case (_, "/nodes"): return Self.later("The registry of nodes", "ask each node's /health")
+        case (_, "/nodes"): return .json(NodesBody(node.nodes()))
         case (_, "/rooms"): return Self.later("Rooms", "see /connections?user= for connections")
         case (_, "/"): return Self.later("The dashboard", "use `skein status` or /metrics")
         default: preconditionFailure("a route that nothing answers")

@@ -4,6 +4,7 @@ package import Skein
 
 package protocol NodeControl: Sendable {
     func snapshot() -> ServerSnapshot
+    func nodes() -> [NodeInfo]
     func connections(ofUser user: UserID) async throws(ServerError) -> [ConnectionInfo]
     func disconnect(
         user: UserID, code: UInt16, reason: String

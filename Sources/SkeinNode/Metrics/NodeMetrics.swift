@@ -26,6 +26,13 @@ package enum NodeMetrics {
             "skein_draining", .gauge, snapshot.drain.phase == .running ? 0 : 1,
             "1 from the begin of a drain on.")
         out.single(
+            "skein_drain_clients_per_second", .gauge,
+            snapshot.drain.perSecond.map { "\($0)" } ?? "NaN",
+            "What the other nodes can take of a drain; NaN while nothing paces one.")
+        out.single(
+            "skein_drain_fences_late_total", .counter, snapshot.drain.fencesLate,
+            "Waves of a drain that went before it was sure that all accepted for them had arrived.")
+        out.single(
             "skein_uptime_seconds", .gauge, snapshot.uptimeSeconds, "Since the node started.")
         out.single(
             "skein_log_lines_dropped_total", .counter, logLinesDropped,
@@ -182,6 +189,27 @@ private extension NodeMetrics {
         out.single(
             "skein_backplane_published_total", .counter, backplane.published,
             "Events given to the backplane.")
+        writeNodes(backplane, into: &out)
+    }
+
+    static func writeNodes(_ backplane: BackplaneSnapshot, into out: inout Exposition) {
+        out.single("skein_nodes", .gauge, backplane.nodes, "Nodes that live, this one among them.")
+        out.single(
+            "skein_node_lease_age_seconds", .gauge,
+            backplane.leaseAgeSeconds.map { "\($0)" } ?? "NaN",
+            "Since Redis last took this node's lease; NaN where there are none.")
+        out.single(
+            "skein_node_leases_lost_total", .counter, backplane.leasesLost,
+            "How often this node's lease had ended while it was there.")
+        out.single(
+            "skein_nodes_cleared_total", .counter, backplane.clearedNodes,
+            "Dead nodes that this one cleared up after.")
+        out.single(
+            "skein_nodes_cleared_devices_total", .counter, backplane.clearedDevices,
+            "Devices of dead nodes that this one took back.")
+        out.single(
+            "skein_nodes_cleared_users_total", .counter, backplane.clearedUsers,
+            "Users of dead nodes who had no device left.")
     }
 
     static func writeKeys(_ keys: KeyStatus, into out: inout Exposition) {

@@ -59,6 +59,32 @@ private let secret = "0123456789abcdef0123456789abcdef"
         #expect(json["store"] != nil && json["version"] != nil)
     }
 
+    @Test func nodesAreListedTheOneThatIsAskedFirst() async throws {
+        let (status, json) = await ask(try await plane(), "GET", "/nodes")
+        #expect(status == 200)
+        let nodes = try #require(json["nodes"] as? [[String: Any]])
+        #expect(nodes.map { $0["nodeId"] as? String } == ["n1", "n2"])
+        #expect(nodes[0]["controlAddress"] as? String == "10.0.0.1:9090")
+        #expect(nodes[0]["startedAt"] as? String == "2023-11-14T22:13:20.000Z")
+        #expect(nodes[0]["draining"] as? Bool == false)
+        #expect(nodes[0]["leaseMilliseconds"] == nil)
+        #expect(nodes[1]["draining"] as? Bool == true)
+        #expect(nodes[1]["leaseMilliseconds"] as? Int == 7_000)
+    }
+
+    @Test func aDrainTellsWhoPacesIt() async throws {
+        node.state {
+            $0.snapshot.drain.peers = 2
+            $0.snapshot.drain.perSecond = 40
+            $0.snapshot.drain.pacedBy = .deadline
+        }
+        let (status, json) = await ask(try await plane(), "GET", "/drain")
+        #expect(status == 200)
+        #expect(json["peers"] as? Int == 2)
+        #expect(json["perSecond"] as? Int == 40)
+        #expect(json["pacedBy"] as? String == "deadline")
+    }
+
     @Test func readiness() async throws {
         let strict = try await plane()
         let lenient = try await plane(readyWhenDegraded: true)
@@ -152,7 +178,7 @@ private let secret = "0123456789abcdef0123456789abcdef"
     }
 
     @Test(arguments: [
-        ("GET", "/nope", 404), ("GET", "/", 404), ("GET", "/nodes", 404), ("GET", "/rooms", 404),
+        ("GET", "/nope", 404), ("GET", "/", 404), ("GET", "/nodes", 200), ("GET", "/rooms", 404),
         ("POST", "/health", 405), ("PUT", "/drain", 405), ("HEAD", "/health", 200),
         ("GET", "/health/", 200),
     ])

@@ -27,6 +27,18 @@ final class FakeNode: NodeControl {
 
     func snapshot() -> ServerSnapshot { state { $0.snapshot } }
 
+    func nodes() -> [NodeInfo] {
+        var own = NodeInfo()
+        own.nodeId = "n1"
+        own.controlAddress = "10.0.0.1:9090"
+        own.startedAtMilliseconds = 1_700_000_000_000
+        var other = NodeInfo()
+        other.nodeId = "n2"
+        other.draining = true
+        other.leaseMilliseconds = 7_000
+        return [own, other]
+    }
+
     func connections(ofUser user: UserID) async throws(ServerError) -> [ConnectionInfo] {
         guard user.description == "alice" else { return [] }
         return [

@@ -13,6 +13,7 @@ import Testing
         "skein_send_queue_high_water", "skein_inbox_depth", "skein_loop_turn_seconds",
         "skein_send_batch_size", "skein_redis_up", "skein_redis_canary_age_seconds",
         "skein_publish_latency_seconds", "skein_history_events_total", "skein_draining",
+        "skein_nodes", "skein_node_lease_age_seconds", "skein_nodes_cleared_total",
         "process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds",
         "process_max_fds", "process_start_time_seconds",
     ]

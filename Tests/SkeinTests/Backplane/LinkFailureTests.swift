@@ -37,16 +37,17 @@ struct LinkFailureTests {
 
     @Test("a refusal says what to do, and where", arguments: Refusal.allCases)
     func advice(refusal: Refusal) {
-        let text = LinkFailure.refused(refusal, .presence, reply: "WORD and more").text("h:1")
+        let text = LinkFailure.refused(refusal, .presence(prefix: "ws:"), reply: "WORD and more").text("h:1")
         #expect(text.contains("h:1"))
         #expect(text.contains("WORD and more"))
-        #expect(refusal.advice(.presence).count > 10)
+        #expect(refusal.advice(.presence(prefix: "ws:")).count > 10)
     }
 
     static let needed: [(RedisNeed, String)] = [
         (.publish(prefix: "x:"), "+publish &user:* &x:*"),
         (.subscribe(prefix: "x:"), "&chat:user:*"), (.subscribe(prefix: "x:"), "&x:*"),
-        (.presence, "~presence:*"), (.session, "~session:*"), (.greeting, "+role"),
+        (.presence(prefix: "x:"), "~presence:*"), (.presence(prefix: "x:"), "~x:node:*"),
+        (.registry(prefix: "x:"), "~x:nodes"), (.session, "~session:*"), (.greeting, "+role"),
     ]
 
     @Test("what an ACL has to allow is named", arguments: needed)

@@ -1,0 +1,114 @@
+// After Redis was away, or has forgotten: every device is said again, and what is left under this node's
+// name of those that went meanwhile is taken back. First the set of its users is put aside, then the
+// shards say what is here, which Redis notes, and at last what those users have and nobody has said
+// goes. Nothing that is here is missing in between, and no clock decides what is old.
+
+internal import SkeinIO
+internal import SkeinWire
+
+struct Restatement {
+    /// Which time it is, so that what an earlier one was told does not count.
+    var ticket: UInt64 = 0
+    /// Shards that have not said everything yet.
+    var missing = 0
+    /// What is said is noted, until the sweep is over.
+    var isUnderWay = false
+    /// A command that must not be lost was, because too much waited.
+    var isOwed = false
+}
+
+extension RouterCore {
+    private static var asideScript: StaticString {
+        """
+        --skein aside
+        redis.call('DEL',KEYS[3]) \
+        if redis.call('EXISTS',KEYS[1])==1 then redis.call('SUNIONSTORE',KEYS[2],KEYS[1],KEYS[2]) \
+        redis.call('DEL',KEYS[1]) redis.call('PEXPIRE',KEYS[2],ARGV[1]) end return 0
+        """
+    }
+
+    private static var sweepScript: StaticString {
+        """
+        --skein sweep
+        local users=redis.call('SPOP',KEYS[1],ARGV[2]) \
+        for _,user in ipairs(users) do local key='presence:devices:'..user \
+        local fields=redis.pcall('HKEYS',key) if fields.err then fields={} end \
+        for _,field in ipairs(fields) do \
+        if string.sub(field,1,17)==ARGV[1]..'-' and redis.call('SISMEMBER',KEYS[2],field)==0 then \
+        redis.call('HDEL',key,field) end end \
+        if redis.pcall('HLEN',key)==0 then redis.call('SET','online:'..user,ARGV[3]) \
+        redis.call('PEXPIRE','presence:'..user,ARGV[4]) end end \
+        if #users==tonumber(ARGV[2]) then return 1 end redis.call('DEL',KEYS[1],KEYS[2]) return 0
+        """
+    }
+
+    /// Says every device again, to a Redis that may have forgotten it or missed that others went.
+    func restate() {
+        state.restatement.isOwed = false
+        state.restatement.ticket += 1
+        state.restatement.missing = state.shardCount
+        if !state.isCluster, state.links[.presence].isReady {
+            state.restatement.isUnderWay = true
+            let keys = [state.registry.usersKey, state.registry.oldUsersKey, state.registry.saidKey]
+            let room = Self.asideScript.utf8CodeUnitCount + 3 * keys[0].count + 128
+            state.links[.presence].command(Awaited(kind: .write), room: room) { writer in
+                RESPCommand.writeArray(7, into: &writer)
+                writer.appendBulk("EVAL")
+                writer.appendBulk(Self.asideScript)
+                writer.appendBulk("3")
+                for key in keys { RESPCommand.writeBulk(key.span, into: &writer) }
+                writer.appendBulk(decimal: NodeRegistry.leftoverMilliseconds)
+            }
+        }
+        for shard in 0..<state.shardCount {
+            let memory = unsafe state.outbox.append(
+                to: shard, kind: ShardRecord.announce.rawValue, argument: state.restatement.ticket)
+            if unsafe memory == nil {
+                metrics.overload.add()
+                state.restatement.isOwed = true
+            }
+        }
+    }
+
+    /// Something that has to be in Redis found no room on the way there.
+    func oweRestatement() { state.restatement.isOwed = true }
+
+    /// What is owed is done when the link has room again.
+    func restateIfOwed() {
+        guard state.restatement.isOwed, state.links[.presence].isReady,
+            state.links[.presence].filling.count < Self.presenceBytesMax / 4
+        else { return }
+        restate()
+    }
+
+    /// A shard has said all its devices; what it said is before this on the link.
+    func announced(_ ticket: UInt64) {
+        guard ticket == state.restatement.ticket, state.restatement.missing > 0 else { return }
+        state.restatement.missing -= 1
+        if state.restatement.missing == 0 { sweep() }
+    }
+
+    private func sweep() {
+        guard !state.isCluster, state.links[.presence].isReady, state.finishBy == nil else { return }
+        let keys = [state.registry.oldUsersKey, state.registry.saidKey]
+        let room = Self.sweepScript.utf8CodeUnitCount + 2 * keys[0].count + 512
+        state.links[.presence].command(Awaited(kind: .sweep), room: room) { writer in
+            RESPCommand.writeArray(9, into: &writer)
+            writer.appendBulk("EVAL")
+            writer.appendBulk(Self.sweepScript)
+            writer.appendBulk("2")
+            for key in keys { RESPCommand.writeBulk(key.span, into: &writer) }
+            writer.appendBulk(text: state.registry.id)
+            writer.appendBulk(decimal: Int64(NodeRegistry.usersPerStep))
+            writer.appendBulk(decimal: state.wallMilliseconds / 1_000)
+            writer.appendBulk(decimal: Int64(Self.quietMilliseconds))
+        }
+    }
+
+    /// - Parameter hasMore: whether another step is needed.
+    func swept(hasMore: Bool) {
+        // A new restatement has begun: it sweeps when its own shards have spoken.
+        guard state.restatement.missing == 0 else { return }
+        if hasMore { sweep() } else { state.restatement.isUnderWay = false }
+    }
+}

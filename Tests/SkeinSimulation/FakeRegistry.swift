@@ -1,0 +1,153 @@
+// What the scripts do that nodes keep their registry and their devices with, said again in Swift. Each
+// names itself in its first line.
+
+import SkeinIO
+
+struct FakeRegistry {
+    /// By lease key, and until when it stands.
+    var leases: [[UInt8]: (text: [UInt8], until: Int64)] = [:]
+    /// By node, when its lease ends or ended, in milliseconds.
+    var nodes: [[UInt8]: Int64] = [:]
+    /// By key, the users that a node has devices of.
+    var users: [[UInt8]: Set<[UInt8]>] = [:]
+    /// By key, the devices that were said lately.
+    var said: [[UInt8]: Set<[UInt8]>] = [:]
+    /// By key, who clears up after a node.
+    var locks: [[UInt8]: [UInt8]] = [:]
+}
+
+extension FakeRedis {
+    /// `script count keys… arguments…`
+    func evaluate(_ words: [[UInt8]], _ connection: RedisConnection) {
+        let script = String(decoding: words[0], as: UTF8.self)
+        let count = number(words[1])
+        let keys = Array(words[2..<2 + count])
+        let arguments = Array(words[(2 + count)...])
+        switch script.prefix(while: { $0 != "\n" }) {
+        case "--skein arrive":
+            reply(connection, arrive(keys, arguments) ? ":1\r\n" : ":0\r\n")
+        case "--skein quiet":
+            registry.users[keys[3]]?.remove(arguments[1])
+            reply(connection, ":0\r\n")
+        case "--skein aside":
+            registry.users[keys[1], default: []].formUnion(registry.users[keys[0]] ?? [])
+            registry.users[keys[0]] = nil
+            registry.said[keys[2]] = nil
+            reply(connection, ":0\r\n")
+        case "--skein sweep": reply(connection, sweep(keys, arguments))
+        case "--skein beat":
+            let was = lives(keys[0])
+            let now = world.now / 1_000_000
+            registry.leases[keys[0]] = (arguments[1], now + Int64(number(arguments[2])))
+            registry.nodes[arguments[0]] = now + Int64(number(arguments[2]))
+            reply(connection, was ? ":1\r\n" : ":0\r\n")
+        case "--skein nodes": reply(connection, nodes(arguments))
+        case "--skein clear": reply(connection, clear(keys, arguments))
+        default: world.fail("a router sent Redis a script that it does not know: \(script.prefix(40))")
+        }
+    }
+
+    /// What is left of a node's; `nil` when that is nothing.
+    func remains(of node: String) -> String? {
+        let id = Array(node.utf8)
+        if registry.nodes[id] != nil { return "its place in the list" }
+        for key in registry.leases.keys where key.suffix(16) == id[...] { return "its lease" }
+        for (key, users) in registry.users where !users.isEmpty && key.contains(id) {
+            return "\(users.count) users"
+        }
+        for (key, fields) in devices where fields.keys.contains(where: { $0.starts(with: id) }) {
+            return "a field of \(String(decoding: key, as: UTF8.self))"
+        }
+        return nil
+    }
+
+    private func number(_ text: [UInt8]) -> Int { Int(String(decoding: text, as: UTF8.self)) ?? 0 }
+
+    private func lives(_ lease: [UInt8]) -> Bool {
+        (registry.leases[lease]?.until ?? 0) > world.now / 1_000_000
+    }
+
+    private func arrive(_ keys: [[UInt8]], _ arguments: [[UInt8]]) -> Bool {
+        let most = number(arguments[2])
+        var fields = devices[keys[0]] ?? [:]
+        if most > 0, fields.count >= most, fields[arguments[0]] == nil {
+            for field in fields.keys {
+                let node = Array(field.prefix(16))
+                if node != arguments[3], !lives(arguments[4] + node) { fields[field] = nil }
+            }
+            devices[keys[0]] = fields
+            guard fields.count < most else {
+                world.reach(.refusedByAllNodes)
+                return false
+            }
+        }
+        devices[keys[0], default: [:]][arguments[0]] = arguments[1]
+        registry.users[keys[3], default: []].insert(arguments[8])
+        if arguments[10] == Array("1".utf8) { registry.said[keys[4], default: []].insert(arguments[0]) }
+        return true
+    }
+
+    private func sweep(_ keys: [[UInt8]], _ arguments: [[UInt8]]) -> String {
+        let said = registry.said[keys[1]] ?? []
+        for user in registry.users[keys[0]] ?? [] {
+            let key = Array("presence:devices:".utf8) + user
+            for field in (devices[key] ?? [:]).keys where field.starts(with: arguments[0]) {
+                guard !said.contains(field), world.plant != .forgottenSweep else { continue }
+                world.reach(.sweptDevice)
+                devices[key]?[field] = nil
+            }
+        }
+        registry.users[keys[0]] = nil
+        registry.said[keys[1]] = nil
+        return ":0\r\n"
+    }
+
+    private func nodes(_ arguments: [[UInt8]]) -> String {
+        guard !registry.nodes.isEmpty else { return "*0\r\n" }
+        var text = "*\(registry.nodes.count * 3)\r\n"
+        for (node, until) in registry.nodes.sorted(by: {
+            $0.value == $1.value ? $0.key.lexicographicallyPrecedes($1.key) : $0.value < $1.value
+        }) {
+            let key = arguments[0] + node
+            let lease = lives(key) ? registry.leases[key]?.text ?? [] : []
+            text += "$\(node.count)\r\n\(String(decoding: node, as: UTF8.self))\r\n"
+            text += ":\(until - world.now / 1_000_000)\r\n"
+            text += "$\(lease.count)\r\n\(String(decoding: lease, as: UTF8.self))\r\n"
+        }
+        return text
+    }
+
+    private func clear(_ keys: [[UInt8]], _ arguments: [[UInt8]]) -> String {
+        let node = arguments[0]
+        if arguments[7] == Array("1".utf8) {
+            registry.leases[keys[0]] = nil
+        } else {
+            let now = world.now / 1_000_000
+            guard let ends = registry.nodes[node], !lives(keys[0]), ends + Int64(number(arguments[2])) <= now,
+                (registry.locks[keys[2]] ?? arguments[1]) == arguments[1]
+            else { return "*3\r\n:-1\r\n:0\r\n:0\r\n" }
+            world.reach(.clearedNode)
+        }
+        var gone = 0
+        for user in (registry.users[keys[3]] ?? []).union(registry.users[keys[4]] ?? []) {
+            let key = Array("presence:devices:".utf8) + user
+            for field in (devices[key] ?? [:]).keys where field.starts(with: node) {
+                devices[key]?[field] = nil
+                gone += 1
+            }
+        }
+        registry.users[keys[3]] = nil
+        registry.users[keys[4]] = nil
+        registry.nodes[node] = nil
+        registry.locks[keys[2]] = nil
+        registry.said[keys[5]] = nil
+        return "*3\r\n:0\r\n:\(gone)\r\n:0\r\n"
+    }
+}
+
+private extension Array where Element == UInt8 {
+    func contains(_ part: [UInt8]) -> Bool {
+        guard count >= part.count else { return false }
+        return (0...count - part.count).contains { self[$0..<$0 + part.count].elementsEqual(part) }
+    }
+}
