@@ -33,6 +33,9 @@ let core: [Target] = [
     // No package access: what a service can do, every embedding program can do.
     .target(name: "SkeinServices", dependencies: ["Skein"], packageAccess: false, swiftSettings: base),
 
+    // How a client comes back, without I/O and without imports: for our tools, and for users to copy.
+    .target(name: "SkeinClient", swiftSettings: base),
+
     // Whole nodes on one thread, from one seed; `swift run Simulate --help`.
     .target(
         name: "SkeinSimulation", dependencies: ["Skein", "SkeinServices", "SkeinIO", "CSkein"],
@@ -49,6 +52,7 @@ let coreTests: [Target] = [
     .testTarget(
         name: "SkeinTests", dependencies: ["Skein", "SkeinServices", "SkeinWire", "SkeinIO"],
         swiftSettings: tests),
+    .testTarget(name: "SkeinClientTests", dependencies: ["SkeinClient"], swiftSettings: tests),
     .testTarget(name: "TidyTests", swiftSettings: tests),
     .testTarget(
         name: "SkeinSimulationTests", dependencies: ["SkeinSimulation"], swiftSettings: tests),
@@ -133,10 +137,21 @@ let program: [Target] = [
             .product(name: "X509", package: "swift-certificates"),
         ],
         swiftSettings: base),
+    // A load generator on the same loop and codecs. It knows no broker, so that it measures any.
+    .target(
+        name: "SkeinBench",
+        dependencies: [
+            "SkeinClient", "SkeinIO", "SkeinWire", "COpenSSL",
+            .product(name: "Histogram", package: "hdrhistogram-swift"),
+        ],
+        swiftSettings: base),
+    .testTarget(
+        name: "SkeinBenchTests", dependencies: ["SkeinBench", "SkeinWire", "SkeinIO"],
+        swiftSettings: tests),
     .executableTarget(
         name: "SkeinCLI",
         dependencies: [
-            "SkeinNode", "Skein", "SkeinWire", "SkeinIO",
+            "SkeinNode", "SkeinBench", "SkeinClient", "Skein", "SkeinWire", "SkeinIO",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
             .product(name: "AsyncHTTPClient", package: "async-http-client"),
             .product(name: "NIOCore", package: "swift-nio"),
@@ -173,6 +188,7 @@ let packages: [Package.Dependency] = [
     .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
     .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
     .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
 ]
 
 let package = Package(

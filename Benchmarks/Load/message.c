@@ -48,7 +48,7 @@ static Message render(const char *template, uint32_t padBytes, const char *to, u
     while (*template) {
         const char *text = NULL;
         if (take(&template, "%to%")) text = to;
-        else if (take(&template, "%index%")) text = number;
+        else if (take(&template, "%index%") || take(&template, "%partner%")) text = number;
         else if (take(&template, "%flag%")) text = flag ? "true" : "false";
         else if (take(&template, "%pad%")) {
             if (bytes) memset(bytes + message.length, 'x', padBytes);

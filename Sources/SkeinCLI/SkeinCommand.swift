@@ -17,11 +17,12 @@ struct SkeinCommand: AsyncParsableCommand {
               skein tail --user alice                 see what alice gets, send what you type
               skein status                            one screen about a node
               skein drain --follow                    empty a node before it is stopped
+              skein bench                             messages per second, and their latency
             """,
         version: ServerConfiguration().version,
         subcommands: [
             ServeCommand.self, TokenCommand.self, TailCommand.self, StatusCommand.self,
-            DrainCommand.self, ConfigCommand.self,
+            DrainCommand.self, BenchCommand.self, ConfigCommand.self,
         ])
 
     static func main() async {

@@ -210,6 +210,7 @@ package struct PeerAddress: Hashable, Sendable, BitwiseCopyable, CustomStringCon
     }
 
     package var isV4: Bool { high == 0 && low >> 32 == 0xFFFF }
+    package var isLoopback: Bool { isV4 ? low >> 24 & 0xFF == 127 : high == 0 && low == 1 }
 
     /// Without the port.
     package var host: String {

@@ -66,6 +66,14 @@ package enum Sockets {
         }
     }
 
+    /// Where connections of ours come from. The port is chosen when it connects, which knows the
+    /// destination: each address then offers its whole range to each server.
+    package static func bindWithoutPort(_ fd: Int32, to address: SocketAddress) throws(SystemError) {
+        setOption(fd, Int32(IPPROTO_IP), IP_BIND_ADDRESS_NO_PORT, 1)
+        let result = unsafe address.withSockAddress { unsafe bind(fd, $0, $1) }
+        guard result == 0 else { throw SystemError(call: "bind to \(address)", errno: errno) }
+    }
+
     /// Two connected stream sockets.
     package static func pair() throws(SystemError) -> (Int32, Int32) {
         var fds: (Int32, Int32) = (-1, -1)

@@ -25,6 +25,27 @@ struct SocketTests {
         #expect(SocketAddress(parsing: text) == nil)
     }
 
+    @Test(arguments: [
+        ("127.0.0.1:1", true), ("127.9.8.7:1", true), ("[::1]:1", true), ("128.0.0.1:1", false),
+        ("[::2]:1", false), ("10.0.0.127:1", false),
+    ])
+    func knowsTheLoopback(_ text: String, _ isLoopback: Bool) throws {
+        let address = try #require(SocketAddress(parsing: text))
+        #expect(try #require(PeerAddress(address)).isLoopback == isLoopback)
+    }
+
+    @Test func connectsFromAnAddress() throws {
+        let listener = try Sockets.listen(on: #require(SocketAddress(parsing: "127.0.0.1:0")))
+        defer { Sockets.close(listener.fd) }
+        let fd = try Sockets.stream(for: listener.address)
+        defer { Sockets.close(fd) }
+        try Sockets.bindWithoutPort(fd, to: #require(SocketAddress(host: "127.0.0.9", port: 0)))
+        try Sockets.connect(fd, to: listener.address)
+        let accepted = accept(listener.fd, nil, nil)
+        defer { Sockets.close(accepted) }
+        #expect(Sockets.peerAddress(of: accepted)?.host == "127.0.0.9")
+    }
+
     @Test func resolvesNames() throws {
         let found = try SocketAddress.resolve(host: "localhost", port: 6379)
         #expect(found.contains { $0.port == 6379 })

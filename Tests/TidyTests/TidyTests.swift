@@ -23,6 +23,10 @@ struct TidyTests {
         ("SkeinIO", ["CSkein", "Glibc", "Synchronization"]),
         ("Skein", ["SkeinWire", "SkeinIO", "Glibc", "Synchronization", "Dispatch"]),
         ("SkeinServices", ["Skein"]),
+        ("SkeinClient", []),
+        ("SkeinBench", [
+            "SkeinClient", "SkeinIO", "SkeinWire", "COpenSSL", "Glibc", "Synchronization", "Histogram",
+        ]),
     ])
     func arrows(target: String, allowed: [String]) {
         let files = Self.files(in: "Sources/\(target)")
@@ -42,7 +46,7 @@ struct TidyTests {
     @Test("loop code neither prints, nor starts tasks, nor locks")
     func bannedWords() {
         let loops = ["Sources/SkeinIO", "Sources/SkeinWire", "Sources/Skein/Shard", "Sources/Skein/Memory",
-            "Sources/Skein/Event"]
+            "Sources/Skein/Event", "Sources/SkeinClient", "Sources/SkeinBench/Worker"]
         for folder in loops {
             for (path, text) in Self.files(in: folder) {
                 for word in ["print(", "try!", "Task {", "Task.detached", "Mutex(", "NSLock", "DispatchQueue"] {

@@ -176,6 +176,7 @@ static inline int skein_set_flags(int fd, int flags) { return fcntl(fd, F_SETFL,
 // pthread_setname_np, sched_setaffinity and CPU_SET need _GNU_SOURCE, which modules are not built
 // with: the raw calls over a mask of 1,024 cores.
 static inline int skein_thread_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
+static inline void skein_timer_slack(unsigned long nanoseconds) { prctl(PR_SET_TIMERSLACK, nanoseconds, 0, 0, 0); }
 static inline int skein_cpu_pin(int core) {
     unsigned long mask[16] = {0};
     if (core < 0 || core >= 1024) return -EINVAL;

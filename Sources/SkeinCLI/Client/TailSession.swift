@@ -1,6 +1,7 @@
 // One connection of `skein tail` after the other: opens it, carries lines both ways, and says how
-// it ended and whether it is worth coming back.
+// it ended and whether it is worth coming back: by the rules of `ReconnectingClient`.
 
+internal import SkeinClient
 internal import SkeinNode
 
 struct TailSession {
@@ -13,16 +14,18 @@ struct TailSession {
     /// A server pings more often than this; longer silence is a dead connection.
     private static let silenceMilliseconds = 90_000
     private static let handshakeMilliseconds = 10_000
-    private static let retryFirst = 250
-    private static let retryMax = 10_000
 
     let url: ServerURL
-    private var failures = 0
+    private var reconnecting: ReconnectingClient
     private var wasConnected = false
     /// Why there is no point in coming back, where there is none.
     private var fatal: CommandFailure?
 
-    init(url: ServerURL) { self.url = url }
+    init(url: ServerURL) {
+        self.url = url
+        reconnecting = ReconnectingClient(seed: .random(in: 1 ... .max))
+        _ = reconnecting.start()
+    }
 
     mutating func run(
         token: String, typed: inout TypedLines
@@ -36,26 +39,27 @@ struct TailSession {
                     "Nothing answers at ws://\(url.authority) (\(error.reason)); start a node with "
                         + "`skein serve --dev`, or name another with --url.")
             }
-            return retry("ws://\(url.authority): \(error.reason)")
+            return retry("ws://\(url.authority): \(error.reason)", reconnecting.lost())
         }
-        var client = WebSocketClient(url: url, token: token)
+        var client = WebSocketClient(url: url, token: token, query: reconnecting.query)
         do throws(SocketFailure) {
             if let refused = try open(socket, &client) { return refused }
             wasConnected = true
-            failures = 0
             return try converse(socket, &client, &typed)
         } catch {
             if let fatal { throw fatal }
-            return retry("the connection was lost: \(error.reason)")
+            return retry("the connection was lost: \(error.reason)", reconnecting.lost())
         }
     }
 
-    private mutating func retry(_ why: String, atLeast milliseconds: Int = 0) -> End {
-        failures += 1
-        let ceiling = min(Self.retryMax, Self.retryFirst << min(failures, 6))
-        // Full jitter above a floor, so that a crowd of terminals does not come back as one.
-        return .retry(
-            milliseconds: milliseconds + Int.random(in: Self.retryFirst / 2...ceiling), why: why)
+    private func retry(_ why: String, _ next: ReconnectingClient.Next) -> End {
+        switch next {
+        case .connect(let milliseconds, _), .renewToken(let milliseconds, _):
+            return .retry(milliseconds: milliseconds, why: why)
+        case .giveUp:
+            StandardStream.error.write(line: "skein: \(why); not reconnecting")
+            return .finished
+        }
     }
 }
 
@@ -90,7 +94,9 @@ private extension TailSession {
     mutating func refused(_ status: Int, _ after: Int?) throws(SocketFailure) -> End {
         switch status {
         case 429, 503:
-            return retry("the node is full (\(status))", atLeast: (after ?? 1) * 1_000)
+            return retry(
+                "the node is full (\(status))",
+                reconnecting.refused(status: status, retryAfterSeconds: after ?? 1))
         case 401:
             fatal = CommandFailure(
                 "The node refused the token (401); set JWT_SECRET as the node has it, or give a "
@@ -110,7 +116,7 @@ private extension TailSession {
         while true {
             while let event = try next(&client) {
                 switch event {
-                case .text(let bytes): StandardStream.output.write(line: Self.oneLine(bytes))
+                case .text(let bytes): show(bytes)
                 case .binary(let count):
                     StandardStream.error.write(line: "skein: a binary message of \(count) bytes")
                 case .closed(let code, let reason):
@@ -157,32 +163,23 @@ private extension TailSession {
 
     mutating func closed(_ code: Int?, _ reason: String) -> End {
         let said = "closed by the node: \(code.map(String.init) ?? "no code") \(reason)".trimmed
-        switch code {
-        case 4_401: return .expired
-        case 1_000, 4_403:
-            StandardStream.error.write(line: "skein: \(said); not reconnecting")
-            return .finished
-        case 1_012:
-            return .retry(milliseconds: ReconnectHint.milliseconds(reason), why: said)
-        default: return retry(said)
+        let next = reconnecting.closed(code: code, reason: reason)
+        return code == 4_401 ? .expired : retry(said, next)
+    }
+
+    mutating func show(_ bytes: [UInt8]) {
+        switch reconnecting.textReceived(bytes.span) {
+        case .duplicate: return
+        case .reread:
+            StandardStream.error.write(line: "skein: something was missed while away, and is not kept any more")
+        case .connected, .deliver, .resumed: break
         }
+        StandardStream.output.write(line: Self.oneLine(bytes))
     }
 
     /// The envelope as it is, but on one line: line ends between JSON's tokens mean nothing, and a
     /// terminal must not be told what to do by what others write.
     static func oneLine(_ bytes: [UInt8]) -> String {
         String(decoding: bytes.map { $0 < 0x20 || $0 == 0x7F ? 0x20 : $0 }, as: UTF8.self)
-    }
-}
-
-/// The reason of a 1012: `{"reconnectAfterMs":n}`.
-enum ReconnectHint {
-    private static let max = 300_000
-    private static let fallback = 1_000
-
-    static func milliseconds(_ reason: String) -> Int {
-        guard let mark = reason.firstRange(of: "\"reconnectAfterMs\"") else { return fallback }
-        let digits = reason[mark.upperBound...].drop { $0 == ":" || $0 == " " }.prefix(9)
-        return Int(digits.prefix { $0.isNumber }).map { Swift.min($0, max) } ?? fallback
     }
 }

@@ -28,10 +28,12 @@ struct WebSocketClient: ~Copyable {
     private let decoder = FrameDecoder(role: .client, payloadBytesMax: messageBytesMax)
     private var random = SystemRandomNumberGenerator()
 
-    init(url: ServerURL, token: String) {
+    /// - Parameter query: added to that of the URL.
+    init(url: ServerURL, token: String, query: String? = nil) {
         let key = Self.makeKey(random.next(), random.next())
         self.key = key
-        let target = Array(url.target.utf8)
+        let mark = url.target.contains("?") ? "&" : "?"
+        let target = Array((url.target + (query.map { mark + $0 } ?? "")).utf8)
         let host = Array(url.authority.utf8)
         let token = Array(token.utf8)
         let capacity = ClientHandshake.requestBytes(

@@ -6,15 +6,18 @@ package enum ClientHandshake {
     /// An upper bound on what ``writeRequest`` writes.
     package static func requestBytes(
         targetBytes: Int, hostBytes: Int, tokenBytes: Int, protocolsBytes: Int,
-        extensionsBytes: Int
+        extensionsBytes: Int, fieldsBytes: Int = 0
     ) -> Int {
-        320 + targetBytes + hostBytes + tokenBytes + protocolsBytes + extensionsBytes
+        320 + targetBytes + hostBytes + tokenBytes + protocolsBytes + extensionsBytes + fieldsBytes
     }
 
     /// Appends the whole request. Empty fields are left out.
+    ///
+    /// - Parameter fields: more header lines, each with its line end.
     package static func writeRequest(
         target: Span<UInt8>, host: Span<UInt8>, key: Span<UInt8>, token: Span<UInt8>,
-        protocols: Span<UInt8>, extensions: Span<UInt8>, into writer: inout ByteWriter
+        protocols: Span<UInt8>, extensions: Span<UInt8>, fields: Span<UInt8> = Span(),
+        into writer: inout ByteWriter
     ) {
         precondition(target.count > 0)
         writer.append("GET ")
@@ -36,7 +39,9 @@ package enum ClientHandshake {
             writer.append("\r\nSec-WebSocket-Extensions: ")
             writer.append(extensions)
         }
-        writer.append("\r\n\r\n")
+        writer.append("\r\n")
+        writer.append(fields)
+        writer.append("\r\n")
     }
 }
 

@@ -96,6 +96,15 @@ import Testing
                         targetBytes: 7, hostBytes: 3, tokenBytes: 1, protocolsBytes: 1,
                         extensionsBytes: 1))
             #expect(UpgradeRequestTests.refusal(text) == nil)
+            let more = string(
+                written {
+                    ClientHandshake.writeRequest(
+                        target: "/".bytes.span, host: "h".bytes.span, key: key.span, token: Span(),
+                        protocols: Span(), extensions: Span(),
+                        fields: "X-A: 1\r\nOrigin: http://h\r\n".bytes.span, into: &$0)
+                })
+            #expect(UpgradeRequestTests.refusal(more) == nil)
+            #expect(more.hasSuffix("\r\nX-A: 1\r\nOrigin: http://h\r\n\r\n"))
             let answer = Self.accept(string(key), protocol: "p")
             let head = try #require(try Self.parse(answer + "frames"))
             #expect(head.headBytes == answer.utf8.count)

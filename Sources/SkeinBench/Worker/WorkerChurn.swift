@@ -1,0 +1,32 @@
+// chat: people who leave and return. Nothing may be lost by it: they say goodbye when all that is under way
+// has arrived.
+
+internal import SkeinIO
+
+extension Worker {
+    /// The next in turn is to leave: nothing is sent to or by it from now on, and what is under way arrives
+    /// first, so that whatever is missing afterwards was lost.
+    mutating func partSome() {
+        while churnAt <= now {
+            churnAt += churnPeriod
+            let slot = UInt32(churnNext)
+            churnNext = (churnNext + 1) % count
+            if connections[slot].state == .open { connections[slot].flags.insert(.parting) }
+        }
+    }
+
+    /// Those of the leaving whose last message has arrived say goodbye. Once a turn would be too often.
+    mutating func dismissQuiet() {
+        for slot in 0..<UInt32(count)
+        where connections[slot].flags.contains(.parting) && connections[slot].state == .open {
+            let partner = Int(slot ^ 1)
+            let index = Int(slot)
+            let isQuiet = streams[partner].received.next == streams[partner].sent
+                && streams[index].received.next == streams[index].sent
+            // By a server that confirms.
+            let isConfirmed = result.confirmations.delivered == 0
+                || streams[index].confirmed.next >= streams[index].confirmableEnd
+            if isQuiet, isConfirmed { sendClose(slot, code: 1000) }
+        }
+    }
+}
