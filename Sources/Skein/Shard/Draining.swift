@@ -178,7 +178,8 @@ extension ShardCore {
                 close(slot, .goingAway, reason: "node is leaving")
             case .closing:
                 metrics.closedAtDeadline.add()
-                if !state.connections[slot].backlog.exists { drop(slot, code: 0) }
+                // A close frame of this very turn still has to go out.
+                if !hasUnsent(slot) { drop(slot, code: 0) }
             case .handshaking, .authenticating, .joining:
                 refuse(slot, status: 503, result: .unavailable, retryAfterSeconds: 1)
             case .finishing, .dead:
