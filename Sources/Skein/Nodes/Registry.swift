@@ -127,7 +127,8 @@ extension RouterCore {
     func beatAnswered(was: Bool) {
         metrics.leasedAt.set(UInt64(state.now.nanoseconds))
         let isBack = state.registry.wasLeased && !was
-        let isDoubtful = state.registry.isDoubtful
+        // Whoever came before the first lease may have been taken for a dead node's.
+        let isDoubtful = state.registry.isDoubtful || (!state.registry.wasLeased && state.users.count > 0)
         state.registry.wasLeased = true
         state.registry.isDoubtful = false
         state.registry.beatsOut = max(0, state.registry.beatsOut - 1)
