@@ -77,7 +77,8 @@ class Pair:
 
         self.ports, self.client, self.token = ports, Client, token
         self.sender, self.receiver = name("sender"), name("receiver")
-        self.confirmed, self.got, self.away, self.ends = [], [], [], threading.Event()
+        self.confirmed, self.got, self.away = [], [], []
+        self.ends, self.reads = threading.Event(), threading.Event()
         self.threads = [threading.Thread(target=work) for work in (self.write, self.read)]
         for thread in self.threads:
             thread.start()
@@ -97,6 +98,7 @@ class Pair:
         return None
 
     def write(self):
+        self.reads.wait(30)  # what is said before that is nobody's loss
         client, number = self.connect(self.sender), 0
         while client and not self.ends.is_set():
             try:
@@ -110,6 +112,7 @@ class Pair:
 
     def read(self):
         client = self.connect(self.receiver)
+        self.reads.set()
         while client and not self.ends.is_set():
             try:
                 self.got.append(json.loads(client.socket.recv(1))["data"]["message"])
