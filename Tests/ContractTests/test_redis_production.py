@@ -263,7 +263,7 @@ def test_no_room_for_clients(start, io, traffic_of):
 
 def test_a_cluster(start, io, name, open_client):
     """One node that holds every slot will do, with one database; without slots it says so."""
-    server = start(make=lambda: Shaped("--cluster-enabled", "yes"))
+    server = start(make=lambda: Shaped("--cluster-enabled", "yes", "--cluster-port", free_port()))
     node = start(io=io, redis=server, wait="listening")
     expect_reason(node, "CLUSTERDOWN", "cluster")
     with server.client() as admin:
@@ -278,7 +278,7 @@ def test_a_cluster(start, io, name, open_client):
 
 
 def test_a_cluster_that_lacks_slots(start, io, name, open_client):
-    server = start(make=lambda: Shaped("--cluster-enabled", "yes"))
+    server = start(make=lambda: Shaped("--cluster-enabled", "yes", "--cluster-port", free_port()))
     with server.client() as admin:
         admin("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
         until(lambda: "cluster_state:ok" in admin("CLUSTER", "INFO"), 20)

@@ -79,7 +79,7 @@ class Pair:
         self.sender, self.receiver = name("sender"), name("receiver")
         self.confirmed, self.got, self.resumed, self.failures = [], [], [], []
         self.point = None
-        self.ends = threading.Event()
+        self.ends, self.reads = threading.Event(), threading.Event()
         self.threads = [threading.Thread(target=self.guard, args=(work,)) for work in (self.write, self.read)]
         for thread in self.threads:
             thread.start()
@@ -106,6 +106,7 @@ class Pair:
         return None
 
     def write(self):
+        self.reads.wait(30)  # what is said before that is nobody's loss
         client, number = self.connect(self.sender), 0
         while client and not self.ends.is_set():
             try:
@@ -120,6 +121,7 @@ class Pair:
     def read(self):
         client = self.connect(self.receiver)
         self.point = (client.connected["epoch"], client.connected["offset"])
+        self.reads.set()
         while client and not self.ends.is_set():
             try:
                 event = json.loads(client.socket.recv(1))

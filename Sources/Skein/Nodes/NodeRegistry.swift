@@ -29,6 +29,10 @@ struct NodeRegistry {
     var readDue = Instant(nanoseconds: 0)
     /// Redis has had our lease before: where it has none, others may have taken us for dead.
     var wasLeased = false
+    /// Beats that were not answered yet.
+    var beatsOut = 0
+    /// One never was: whether our lease had ended is not known.
+    var isDoubtful = false
     var isDraining = false
     /// It has been seen to let clients in; before that it is asked more often whether it does.
     var hasOpened = false

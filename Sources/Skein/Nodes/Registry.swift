@@ -53,6 +53,9 @@ extension RouterCore {
 
     /// The link for it is there.
     func beginLease() {
+        // Redis may have taken a beat of the last link and found no lease, and the answer is lost.
+        state.registry.isDoubtful = state.registry.isDoubtful || state.registry.beatsOut > 0
+        state.registry.beatsOut = 0
         state.registry.beatDue = state.now
         state.registry.readDue = state.now
         state.registry.dead = nil
@@ -86,6 +89,7 @@ extension RouterCore {
         let lease = state.json.bytes
         let leaseMilliseconds = state.limits.nodeLease.milliseconds
         let room = Self.beatScript.utf8CodeUnitCount + lease.count + 512 + state.channelPrefix.utf8.count * 3
+        state.registry.beatsOut += 1
         state.links[.own].command(Awaited(kind: .beat), room: room) { writer in
             RESPCommand.writeArray(10, into: &writer)
             writer.appendBulk("EVAL")
@@ -123,12 +127,17 @@ extension RouterCore {
     func beatAnswered(was: Bool) {
         metrics.leasedAt.set(UInt64(state.now.nanoseconds))
         let isBack = state.registry.wasLeased && !was
+        // Whoever came before the first lease may have been taken for a dead node's.
+        let isDoubtful = state.registry.isDoubtful || (!state.registry.wasLeased && state.users.count > 0)
         state.registry.wasLeased = true
-        guard isBack else { return }
-        metrics.leasesLost.add()
-        log(.warning, "this node's lease had ended: it stood still, or Redis was away or has forgotten it; "
-            + "its devices are written again")
-        restate()
+        state.registry.isDoubtful = false
+        state.registry.beatsOut = max(0, state.registry.beatsOut - 1)
+        if isBack {
+            metrics.leasesLost.add()
+            log(.warning, "this node's lease had ended: it stood still, or Redis was away or has forgotten it; "
+                + "its devices are written again")
+        }
+        if isBack || isDoubtful { restate() }
     }
 
     // MARK: The others'
