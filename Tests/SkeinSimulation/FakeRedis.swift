@@ -9,6 +9,8 @@ final class RedisConnection {
     let node: Int
     var input: [UInt8] = []
     var head = 0
+    /// So much is there of a command whose end has not come; 0: nothing is known to be incomplete.
+    var incomplete = 0
     var channels: Set<[UInt8]> = []
     var isCut = false
     /// Whether it names itself as one that listens.
@@ -93,7 +95,7 @@ final class FakeRedis {
     func isReady(_ connection: RedisConnection) -> Bool {
         let stream = connection.stream
         return stream.outbound.readable > 0 || stream.outbound.hasEnded || stream.peerWasReset
-            || connection.head < connection.input.count
+            || connection.input.count - connection.head > connection.incomplete
     }
 
     func serve(_ connection: RedisConnection) {
@@ -106,6 +108,8 @@ final class FakeRedis {
             execute(command, connection)
             left -= 1
         }
+        // Asked again only when more has come: a router may take long to send the rest.
+        connection.incomplete = left > 0 ? connection.input.count - connection.head : 0
         if connection.head > 0, connection.head == connection.input.count {
             connection.input.removeAll(keepingCapacity: true)
             connection.head = 0
