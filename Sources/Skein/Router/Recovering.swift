@@ -254,6 +254,12 @@ extension RouterCore {
             state.users[user].last = max(page.tip, state.users[user].left)
             state.users[user].isPlaced = true
             state.users[user].placesAt = .none
+            // What is replayed from here must not be given again should Redis fall silent.
+            for index in page.offsets.indices {
+                _ = withEvent(index, of: reply, user) { _, source in
+                    if case .own(let sequence, _, _) = source { noteKept(sequence) }
+                }
+            }
         }
         state.users[user].passedThrough = max(state.users[user].passedThrough, read.acknowledged)
         if !state.users[user].isPlaced {
