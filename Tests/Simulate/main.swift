@@ -14,11 +14,12 @@ struct Options {
     var seconds = Double.infinity
     var plant: Plant?
     var isTraced = false
+    var keepsHistory = false
 
     static let usage = """
         Usage: Simulate [--seed N] [--trace]
                Simulate [--seeds COUNT] [--from N] [--jobs J] [--seconds S]
-               either with [--plant NAME]: \(Plant.allCases.map(\.rawValue).joined(separator: ", "))
+               either with [--history] and [--plant NAME]: \(Plant.allCases.map(\.rawValue).joined(separator: ", "))
         """
 
     init() {
@@ -32,6 +33,7 @@ struct Options {
             case "--seconds": seconds = Double(Self.number(words.popFirst()))
             case "--plant": plant = words.popFirst().flatMap(Plant.init(rawValue:))
             case "--trace": isTraced = true
+            case "--history": keepsHistory = true
             default: Self.giveUp()
             }
         }
@@ -48,8 +50,8 @@ struct Options {
     }
 }
 
-func line(_ seed: UInt64, _ plant: Plant?) -> String {
-    "swift run Simulate --seed \(seed)" + (plant.map { " --plant \($0.rawValue)" } ?? "")
+func line(_ seed: UInt64, _ options: Options) -> String {
+    "swift run Simulate --seed \(seed)" + (options.keepsHistory ? " --history" : "") + (options.plant.map { " --plant \($0.rawValue)" } ?? "")
 }
 
 func seconds() -> Double { Double(Instant.now().nanoseconds) / 1e9 }
@@ -62,12 +64,14 @@ let options = Options()
 
 if let seed = options.seed {
     running.set(0, seed)
-    let outcome = Simulation(seed: seed, plant: options.plant, isTraced: options.isTraced).run()
+    let outcome = Simulation(
+        seed: seed, plant: options.plant, isTraced: options.isTraced, keepsHistory: options.keepsHistory
+    ).run()
     for step in outcome.lastSteps { print(step) }
     let hash = String(outcome.hash, radix: 16)
     print("steps \(outcome.steps), simulated \(outcome.simulatedSeconds) s, hash \(hash)")
     if let failure = outcome.failure {
-        print("FAILED: \(failure)\n\(line(seed, options.plant))")
+        print("FAILED: \(failure)\n\(line(seed, options))")
         exit(1)
     }
     exit(0)
@@ -92,7 +96,7 @@ for job in 0..<options.jobs {
             let seed = next.add(1, ordering: .relaxed).oldValue
             guard seed < last else { return }
             running.set(job, seed)
-            let outcome = Simulation(seed: seed, plant: options.plant).run()
+            let outcome = Simulation(seed: seed, plant: options.plant, keepsHistory: options.keepsHistory).run()
             let isEnough = tally.withLock { tally in
                 tally.reached.add(outcome.reached)
                 tally.runs += 1
@@ -121,7 +125,7 @@ print("""
     \(sum.steps / max(1, sum.runs)) steps each, \(Int(sum.simulated)) s simulated
     """)
 for (seed, failure) in sum.failures.sorted(by: { $0.0 < $1.0 }) {
-    print("FAILED: \(failure)\n\(line(seed, options.plant))")
+    print("FAILED: \(failure)\n\(line(seed, options))")
 }
 exit(sum.failures.isEmpty ? 0 : 1)
 

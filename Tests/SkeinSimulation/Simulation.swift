@@ -36,9 +36,9 @@ package final class Simulation {
         case forgetScripts
     }
 
-    /// - Parameter keepsHistory: false for runs as they were before there was history.
+    /// - Parameter keepsHistory: users have histories in three of four runs; off by default, as it is in a node.
     package init(
-        seed: UInt64, plant: Plant? = nil, isTraced: Bool = false, keepsHistory: Bool = true
+        seed: UInt64, plant: Plant? = nil, isTraced: Bool = false, keepsHistory: Bool = false
     ) {
         self.seed = seed
         world = World(seed: seed, plant: plant, isTraced: isTraced, keepsHistory: keepsHistory)

@@ -191,6 +191,7 @@ struct HistoryTableTests {
     @Test("a node's limits are shared among its shards, and contradict one another nowhere")
     func shares() throws {
         var limits = Limits()
+        limits.historyEventsMax = 256
         limits.historyBytesMax = 1 << 20
         limits.historyUserBytesMax = 3_000_000
         limits.historyUsersMax = 10
