@@ -67,7 +67,7 @@ if let seed = options.seed {
     let outcome = Simulation(
         seed: seed, plant: options.plant, isTraced: options.isTraced, keepsHistory: options.keepsHistory
     ).run()
-    for step in outcome.lastSteps { print(step) }
+    for line in outcome.lastSteps + outcome.notes { print(line) }
     let hash = String(outcome.hash, radix: 16)
     print("steps \(outcome.steps), simulated \(outcome.simulatedSeconds) s, hash \(hash)")
     if let failure = outcome.failure {

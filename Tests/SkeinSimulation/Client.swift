@@ -456,6 +456,7 @@ final class Client {
         }
         world.record(.client, number, content.number << 16 | content.message << 1 | (isConfirmation ? 1 : 0))
         let offset = event.text(after: "\"offset\":\"")
+        world.note("client \(number) of user \(user) on node \(node) hears \(content.number):\(content.message) \(isConfirmation ? "confirmed" : "") at \(offset ?? "no offset")")
         if told != nil {
             replayed += 1
             if offset == nil { world.fail("client \(number) was given what it missed without an offset") }
@@ -474,6 +475,7 @@ final class Client {
     private func connected(_ event: ClientReader) {
         if device != nil { world.fail("client \(number) was told twice that it is connected") }
         world.reach(.connected)
+        world.note("client \(number) of user \(user) on node \(node) is connected")
         replayed = 0
         var now: (epoch: String, offset: String)?
         if let epoch = event.text(after: "\"epoch\":\""), let offset = event.text(after: "\"offset\":\"") {

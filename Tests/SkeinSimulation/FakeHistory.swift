@@ -5,7 +5,6 @@ final class FakeHistory {
     private struct Entry {
         var first: UInt64
         var number: UInt64
-        var mark: [UInt8]
         var event: [UInt8]
         /// From when on it can be found: later than at once only by a planted mistake.
         var visibleAt: Int64 = 0
@@ -20,10 +19,12 @@ final class FakeHistory {
         var number: UInt64 = 0
     }
 
-    enum Appended { case scriptMissing, known, appended([UInt8]) }
+    enum Appended { case scriptMissing, known, gap, appended([UInt8]) }
 
     private unowned(unsafe) let world: World
     private var users: [[UInt8]: User] = [:]
+    /// By node, the last of its events that was appended.
+    private var appended: [[UInt8]: [UInt8]] = [:]
     private var epoch: [UInt8]?
     private var isLoaded = false
     private static let hash = [UInt8](repeating: UInt8(ascii: "5"), count: 40)
@@ -44,8 +45,12 @@ final class FakeHistory {
 
     func loseEverything() {
         users = [:]
+        appended = [:]
         epoch = nil
     }
+
+    func forgetMark(_ key: [UInt8]) { appended[key] = nil }
+    func hasMark(of node: [UInt8]) -> Bool { appended.keys.contains { $0.suffix(node.count) == node[...] } }
 
     func load() -> String {
         isLoaded = true
@@ -63,20 +68,27 @@ final class FakeHistory {
     func beginEpoch(_ new: [UInt8]) { if epoch == nil { epoch = new } }
 
     func append(
-        _ hash: [UInt8], stream: [UInt8], envelope: [UInt8], isDoubtful: Bool, mark: [UInt8]
+        _ hash: [UInt8], stream: [UInt8], node: [UInt8], envelope: [UInt8], sequence: [UInt8],
+        before: [UInt8]
     ) -> Appended {
         guard isLoaded, hash == Self.hash else {
             world.reach(.scriptMissing)
             return .scriptMissing
         }
         var user = users[stream] ?? User(born: now)
-        if isDoubtful, user.entries.contains(where: { $0.mark == mark }) {
+        let mark = appended[node] ?? []
+        if !mark.lexicographicallyPrecedes(sequence) {
             world.reach(.appendRepeated)
             if world.plant != .repeatedAppend { return .known }
         }
+        if before.contains(where: { $0 != 48 }), mark.lexicographicallyPrecedes(before) {
+            world.reach(.appendGap)
+            return .gap
+        }
+        appended[node] = sequence
         user.number += 1
         user.last = max(user.last, now)
-        var entry = Entry(first: user.last, number: user.number, mark: mark, event: envelope)
+        var entry = Entry(first: user.last, number: user.number, event: envelope)
         entry.event += Array(",\"offset\":\"\(entry.id)\"}".utf8)
         if world.plant == .publishedFirst { entry.visibleAt = world.now + 300_000_000 }
         user.entries.append(entry)
@@ -120,9 +132,7 @@ final class FakeHistory {
         for entry in wanted {
             reply += Array("*2\r\n".utf8)
             bulk(Array(entry.id.utf8))
-            reply += Array("*4\r\n".utf8)
-            bulk([UInt8(ascii: "v")])
-            bulk(entry.mark)
+            reply += Array("*2\r\n".utf8)
             bulk([UInt8(ascii: "e")])
             bulk(entry.event)
         }

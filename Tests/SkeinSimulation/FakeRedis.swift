@@ -250,10 +250,12 @@ final class FakeRedis {
         var envelope = command[6]
         if world.plant == .ignoredWatermark { disguise(&envelope) }
         switch history.append(
-            command[1], stream: command[3], envelope: envelope, isDoubtful: command[7] == [49], mark: command[8])
+            command[1], stream: command[3], node: command[8], envelope: envelope, sequence: command[7],
+            before: command[9])
         {
         case .scriptMissing: reply(connection, "-NOSCRIPT No matching script. Please use EVAL.\r\n")
-        case .known: answer(connection, ":1\r\n", on: command[5])
+        case .known: answer(connection, ":0\r\n", on: command[5])
+        case .gap: reply(connection, "-GAP the event before this one is not in history\r\n")
         case .appended(let event):
             publish(command[5], event)
             answer(connection, ":1\r\n", on: command[5])

@@ -51,6 +51,7 @@ extension FakeRedis {
     func remains(of node: String) -> String? {
         let id = Array(node.utf8)
         if registry.nodes[id] != nil { return "its place in the list" }
+        if history.hasMark(of: id) { return "how far its events are appended" }
         for key in registry.leases.keys where key.suffix(16) == id[...] { return "its lease" }
         for (key, users) in registry.users where !users.isEmpty && key.contains(id) {
             return "\(users.count) users"
@@ -84,6 +85,11 @@ extension FakeRedis {
         devices[keys[0], default: [:]][arguments[0]] = arguments[1]
         registry.users[keys[3], default: []].insert(arguments[8])
         if arguments[10] == Array("1".utf8) { registry.said[keys[4], default: []].insert(arguments[0]) }
+        let lease = Int64(number(arguments[11]))
+        if lease > 0, registry.nodes[arguments[3]] == nil {
+            world.reach(.namedBeforeLease)
+            registry.nodes[arguments[3]] = world.now / 1_000_000 + lease
+        }
         return true
     }
 
@@ -121,6 +127,7 @@ extension FakeRedis {
         let node = arguments[0]
         if arguments[7] == Array("1".utf8) {
             registry.leases[keys[0]] = nil
+            history.forgetMark(arguments[8])
         } else {
             let now = world.now / 1_000_000
             guard let ends = registry.nodes[node], !lives(keys[0]), ends + Int64(number(arguments[2])) <= now,

@@ -115,6 +115,11 @@ final class Ledger {
             device.unplaced[mark] = nil
             return
         }
+        if message <= last, hasOffset, cameLate(device, mark, Self.mark(number, last, word)) {
+            world.reach(.heardLateAfterLoss)
+            device.heard.insert(mark)
+            return
+        }
         guard message > last else {
             let isRepeated = device.heard.contains(Self.mark(number, message, word))
             world.fail("""
@@ -140,6 +145,13 @@ final class Ledger {
 
     private static func mark(_ number: Int, _ message: Int, _ word: Word) -> Int {
         number << 24 | message << 1 | word.rawValue
+    }
+
+    /// It was dropped for want of room while Redis was silent and others behind it were not; history had it
+    /// when the device came back.
+    private func cameLate(_ device: Device, _ mark: Int, _ last: Int) -> Bool {
+        guard world.scenario.faults.isLossy, !device.heard.contains(mark) else { return false }
+        return device.unplaced[last].map { $0 < device.returns } ?? false
     }
 
     /// Nothing on the way from one to the other may be lost.

@@ -64,11 +64,16 @@ private final class OpenDoor: Authenticator, @unchecked Sendable {
 /// What a node says of itself. Unchecked: as above.
 private final class LogEar: @unchecked Sendable {
     private let world: World
+    private let number: Int
 
-    init(_ world: World) { self.world = world }
+    init(_ world: World, _ number: Int) {
+        self.world = world
+        self.number = number
+    }
 
     func hear(_ event: LogEvent) {
         let text = event.message
+        world.note("node \(number): \(text) \(event.fields.map { "\($0.0)=\($0.1)" }.joined(separator: " "))")
         if text.hasPrefix("Redis is not waited for") {
             world.reach(.deliveredLocally)
             if text.contains("did not come back") { world.reach(.eventOverdue) }
@@ -105,7 +110,7 @@ final class Node {
         host = SimulatedHost(world, kernel)
         var configuration = world.scenario.configuration
         configuration.shardCount = world.scenario.shardCounts[number]
-        let ear = LogEar(world)
+        let ear = LogEar(world, number)
         server = try Server(
             configuration, authenticator: OpenDoor(world), dialects: [relayDialect()], host: host,
             log: { ear.hear($0) })

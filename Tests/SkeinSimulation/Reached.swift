@@ -14,10 +14,10 @@ package enum Path: Int, CaseIterable, Sendable {
     case linkCut, linkCutAfterPublish, redisStalled, redisRestarted, connectRefused, sessionDeleted
     case nodeHeardAgain, deliveredLocally, eventOverdue, canarySilent, presenceSilent, ownSilent
     case throughRedisAgain, queueFull, subscribedAgain
-    case refusedByAllNodes, clearedNode, sweptDevice, leaseLost
+    case refusedByAllNodes, namedBeforeLease, clearedNode, sweptDevice, leaseLost
     // History
     case recovered, replayed, notRecovered, historyBegunAnew, caughtUp, sentBack, scriptsForgotten
-    case scriptMissing, appendRepeated, heardAgainAfterOutage
+    case scriptMissing, appendRepeated, appendGap, heardAgainAfterOutage, heardLateAfterLoss
     // Leaving
     case drained, drainedInTraffic, toldToLeave, movedInTime, closedAtDeadline, flushedInDrain
     // What a client was told

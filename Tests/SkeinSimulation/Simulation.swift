@@ -15,6 +15,7 @@ package struct Outcome: Sendable {
     package let simulatedSeconds: Double
     package let reached: Reached
     package let lastSteps: [String]
+    package let notes: [String]
 }
 
 package final class Simulation {
@@ -63,7 +64,7 @@ package final class Simulation {
         return Outcome(
             seed: seed, failure: world.failure, steps: world.order, hash: world.hash,
             simulatedSeconds: Double(world.now - began) / 1e9, reached: world.reached,
-            lastSteps: world.steps.suffix(200).map(\.text))
+            lastSteps: world.steps.suffix(200).map(\.text), notes: world.notes)
     }
 
     // MARK: Phases

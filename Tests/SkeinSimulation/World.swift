@@ -36,6 +36,7 @@ final class World {
     private(set) var hash: UInt64 = 0xCBF2_9CE4_8422_2325
     private(set) var steps: [Step] = []
     private let isTraced: Bool
+    private(set) var notes: [String] = []
     var streamCount = 0
 
     /// Of what has to do with history alone.
@@ -71,6 +72,13 @@ final class World {
 
     func fail(_ text: @autoclosure () -> String) {
         if failure == nil { failure = text() }
+    }
+
+    /// What a reader of a trace wants to know besides the steps; nothing else sees it.
+    func note(_ text: @autoclosure () -> String) {
+        guard isTraced else { return }
+        if notes.count >= 4_000 { notes.removeFirst(2_000) }
+        notes.append("\(Double(now) / 1e9) s  \(text())")
     }
 
     func reach(_ path: Path) { reached[path] += 1 }

@@ -67,9 +67,10 @@ extension RouterCore {
         switch role {
         case .publish:
             // What Redis did not answer for is sent again, in order; whoever heard it knows by its
-            // number, and the append script finds what it has.
+            // number, and so does the append script.
             state.doubtfulThrough = max(state.doubtfulThrough, state.sentSequence)
             state.sentSequence = state.acknowledgedSequence
+            state.appendedSequence = 0
         case .subscribe:
             state.links[.subscribe].filling.write(room: 512) { writer in
                 RESPCommand.writeArray(5, into: &writer)

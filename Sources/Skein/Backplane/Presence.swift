@@ -34,7 +34,8 @@ extension RouterCore {
     }
 
     /// Writes a device, and that its user is online, unless the user has as many as may be. What nodes
-    /// wrote whose lease has ended does not count then, and goes.
+    /// wrote whose lease has ended does not count then, and goes. Before its own first lease a node names
+    /// itself here, so that others find what it wrote should it never have one.
     private static var arriveScript: StaticString {
         """
         --skein arrive
@@ -49,6 +50,9 @@ extension RouterCore {
         redis.call('SET',KEYS[2],'online','EX',ARGV[7]) redis.call('SET',KEYS[3],ARGV[6],'EX',ARGV[8]) \
         redis.call('SADD',KEYS[4],ARGV[9]) redis.call('PEXPIRE',KEYS[4],ARGV[10]) \
         if ARGV[11]=='1' then redis.call('SADD',KEYS[5],ARGV[1]) redis.call('PEXPIRE',KEYS[5],ARGV[10]) end \
+        if ARGV[12]~='0' then redis.call('SELECT',0) local t=redis.call('TIME') \
+        redis.call('ZADD',KEYS[6],'NX',string.format('%.0f',t[1]*1000+math.floor(t[2]/1000)+ARGV[12]),ARGV[4]) \
+        redis.call('PEXPIRE',KEYS[6],ARGV[10]) redis.call('SELECT',4) end \
         return 1
         """
     }
@@ -81,17 +85,18 @@ extension RouterCore {
             Awaited(kind: .arrival, argument: $0, generation: state.waiters.generation(of: $0))
         }
         let room = Self.arriveScript.utf8CodeUnitCount + 4 * id.count + device.count
-            + 2 * state.registry.usersKey.count + 640
+            + 3 * state.registry.usersKey.count + 640
         let isNoted = state.restatement.isUnderWay
-        return presenceCommand(19, room: room, awaiting: awaited ?? Awaited(kind: .write)) { writer in
+        return presenceCommand(21, room: room, awaiting: awaited ?? Awaited(kind: .write)) { writer in
             writer.appendBulk("EVAL")
             writer.appendBulk(Self.arriveScript)
-            writer.appendBulk("5")
+            writer.appendBulk("6")
             writer.appendBulk("presence:devices:", id)
             writer.appendBulk("presence:", id)
             writer.appendBulk("online:", id)
             RESPCommand.writeBulk(state.registry.usersKey.span, into: &writer)
             RESPCommand.writeBulk(state.registry.saidKey.span, into: &writer)
+            RESPCommand.writeBulk(state.registry.nodesKey.span, into: &writer)
             writer.append("$33\r\n")
             appendConnectionID(reference, to: &writer)
             writer.append("\r\n")
@@ -107,6 +112,7 @@ extension RouterCore {
             writer.appendBulk(id)
             writer.appendBulk(decimal: NodeRegistry.leftoverMilliseconds)
             writer.appendBulk(isNoted ? "1" : "0")
+            writer.appendBulk(decimal: state.registry.wasLeased ? 0 : state.limits.nodeLease.milliseconds)
         }
     }
 

@@ -4,7 +4,7 @@
 enum Refusal: CaseIterable, Equatable {
     case passwordWrong, passwordNeeded, passwordUnknown, forbidden, loading, replica, primaryDown
     case outOfMemory, notPersisting, replicasMissing, busy, clientsFull, protectedMode
-    case clusterDown, clusterMoved, databaseMissing, commandUnknown, scriptMissing, other
+    case clusterDown, clusterMoved, databaseMissing, commandUnknown, scriptMissing, eventMissing, other
 
     init(_ reply: Bytes) {
         self = Self.beginnings.first { reply.begins($0.text) }?.refusal ?? .other
@@ -22,7 +22,7 @@ enum Refusal: CaseIterable, Equatable {
         ("DENIED", .protectedMode), ("CLUSTERDOWN", .clusterDown), ("MOVED", .clusterMoved),
         ("ASK ", .clusterMoved), ("TRYAGAIN", .clusterMoved), ("CROSSSLOT", .clusterMoved),
         ("ERR DB index is out of range", .databaseMissing), ("ERR unknown command", .commandUnknown),
-        ("NOSCRIPT", .scriptMissing),
+        ("NOSCRIPT", .scriptMissing), ("GAP", .eventMissing),
     ]
 
     /// It concerns what is written, and passes by itself or not: the link is good for all else, so
@@ -33,7 +33,7 @@ enum Refusal: CaseIterable, Equatable {
             .clusterDown, .clusterMoved:
             true
         case .passwordWrong, .passwordNeeded, .passwordUnknown, .forbidden, .replica, .clientsFull,
-            .protectedMode, .databaseMissing, .commandUnknown, .scriptMissing, .other:
+            .protectedMode, .databaseMissing, .commandUnknown, .scriptMissing, .eventMissing, .other:
             false
         }
     }
@@ -79,6 +79,7 @@ enum Refusal: CaseIterable, Equatable {
         case .commandUnknown:
             "it lacks a command that this node needs; use Redis 6.2 or later, and its port, not a Sentinel's"
         case .scriptMissing: "it forgot a script of this node's, which is loaded again with the next link"
+        case .eventMissing: "it lost events of this node's, which are sent again with the next link"
         case .other: "see its log"
         }
     }
@@ -110,16 +111,17 @@ enum RedisNeed: Equatable {
             "+subscribe +unsubscribe &user:* &chat:user:* &websocket:broadcast &chat:broadcast &\(prefix)*"
         case .presence(let prefix):
             "+hset +hdel +hlen +hexists +hkeys +exists +set +del +expire "
-                + "+pexpire +sadd +srem +sismember +spop +sunionstore +select +eval ~presence:* ~online:* ~\(prefix)node:*"
+                + "+pexpire +sadd +srem +sismember +spop +sunionstore +zadd +time +select +eval ~presence:* ~online:* "
+                + "~\(prefix)node:* ~\(prefix)nodes"
         case .session: "+exists %R~session:*"
         case .revocations(let prefix):
             "+eval +zadd +zrange +zrevrangebyscore +zremrangebyscore +pexpireat ~\(prefix)revocations"
         case .own: "+ping"
         case .registry(let prefix):
             "+eval +select +time +exists +get +set +del +pexpire +zadd +zrange +zrem +zscore +spop +sunionstore "
-                + "+hkeys +hdel +hlen ~\(prefix)nodes ~\(prefix)node:* ~presence:* ~online:*"
+                + "+hkeys +hdel +hlen ~\(prefix)nodes ~\(prefix)node:* ~\(prefix)appended:* ~presence:* ~online:*"
         case .append(let prefix):
-            "+evalsha +script|load +get +set +del +time +xadd +xtrim +xrevrange +pexpire +publish "
+            "+evalsha +script|load +get +set +del +time +xadd +xtrim +pexpire +publish "
                 + "~\(prefix)* &user:*"
         case .history(let prefix): "+eval +get +set +time +xrevrange ~\(prefix)*"
         }

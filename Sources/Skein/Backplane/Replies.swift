@@ -140,7 +140,7 @@ extension RouterCore {
         switch awaited.kind {
         case .publish: acknowledged()
         case .append:
-            metrics.historyEvents.add()
+            if isPresent == true { metrics.historyEvents.add() }
             acknowledged()
         case .epoch:
             if case .null = reply { makeEpoch() }
@@ -168,8 +168,6 @@ extension RouterCore {
             historyUnreadable()
             return
         }
-        // Another node may have loaded it again meanwhile, so that later ones were taken.
-        if refusal == .scriptMissing { state.keptSequence = state.acknowledgedSequence }
         if awaited.kind == .session { sessionAnswered(awaited, nil) }
         if awaited.kind == .arrival { arrivalAnswered(awaited, nil) }
         if awaited.kind == .sweep { swept(hasMore: false) }

@@ -14,7 +14,7 @@ extension RouterCore {
         --skein clear
         local id,force=ARGV[1],ARGV[8]=='1' \
         local t=redis.call('TIME') local now=t[1]*1000+math.floor(t[2]/1000) local seen=now \
-        if force then redis.call('DEL',KEYS[1]) redis.call('ZREM',KEYS[2],id) else \
+        if force then redis.call('DEL',KEYS[1],ARGV[9]) redis.call('ZREM',KEYS[2],id) else \
         local ends=redis.call('ZSCORE',KEYS[2],id) \
         if not ends or redis.call('EXISTS',KEYS[1])==1 or ends+ARGV[3]>now then return {-1,0,0} end \
         if not redis.call('SET',KEYS[3],ARGV[2],'NX','PX',ARGV[4]) \
@@ -53,9 +53,9 @@ extension RouterCore {
             state.registry.key(of: id, ":users"), state.registry.key(of: id, ":old"),
             state.registry.key(of: id, ":said"),
         ]
-        let room = Self.script.utf8CodeUnitCount + keys.reduce(0) { $0 + $1.count } + 512
+        let room = Self.script.utf8CodeUnitCount + keys.reduce(0) { $0 + $1.count } + 640
         state.links[.own].command(Awaited(kind: .clear), room: room) { writer in
-            RESPCommand.writeArray(3 + keys.count + 8, into: &writer)
+            RESPCommand.writeArray(3 + keys.count + 9, into: &writer)
             writer.appendBulk("EVAL")
             writer.appendBulk(Self.script)
             writer.appendBulk("6")
@@ -68,6 +68,7 @@ extension RouterCore {
             writer.appendBulk(decimal: Int64(NodeRegistry.usersPerStep))
             writer.appendBulk(decimal: Int64(Self.quietMilliseconds))
             writer.appendBulk(isForced ? "1" : "0")
+            RESPCommand.writeBulk(state.appendedKey.span, into: &writer)
         }
     }
 
@@ -109,7 +110,7 @@ extension RouterCore {
     func retire() {
         guard !state.registry.isRetiring else { return }
         state.registry.isRetiring = true
-        guard !state.isCluster, state.links[.own].isReady, state.registry.wasLeased else {
+        guard !state.isCluster, state.links[.own].isReady else {
             state.registry.isRetired = true
             return
         }

@@ -103,10 +103,11 @@ extension RouterCore {
     private func writeAppend(_ user: Bytes, _ sequence: UInt64) {
         let channel = state.channel.bytes
         let payload = state.json.bytes
-        let isDoubtful = sequence <= state.doubtfulThrough
-        let room = payload.count + 4 * user.count + state.historyKey.count + state.positionKey.count + 512
+        let before = state.appendedSequence > state.acknowledgedSequence ? state.appendedSequence : 0
+        state.appendedSequence = sequence
+        let room = payload.count + 4 * user.count + 3 * state.historyKey.count + 512
         state.links[.publish].command(Awaited(kind: .append), room: room) { writer in
-            RESPCommand.writeArray(9, into: &writer)
+            RESPCommand.writeArray(10, into: &writer)
             writer.appendBulk("EVALSHA")
             RESPCommand.writeBulk(state.appendHash.span, into: &writer)
             writer.appendBulk("2")
@@ -114,11 +115,12 @@ extension RouterCore {
             writer.appendBulk(state.positionKey, user, "}")
             writer.appendBulk(channel)
             writer.appendBulk(payload)
-            writer.appendBulk(isDoubtful ? "1" : "0")
-            writer.append("$33\r\n")
-            writer.appendHex(state.node)
-            writer.append(UInt8(ascii: "-"))
+            writer.append("$16\r\n")
             writer.appendHex(sequence)
+            writer.append("\r\n")
+            RESPCommand.writeBulk(state.appendedKey.span, into: &writer)
+            writer.append("$16\r\n")
+            writer.appendHex(before)
             writer.append("\r\n")
         }
     }

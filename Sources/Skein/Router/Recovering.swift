@@ -291,7 +291,7 @@ extension RouterCore {
         let count = reply.value[2].count
         offsets.reserveCapacity(count)
         for index in 0..<count {
-            guard reply.value[2][index].count == 2, reply.value[2][index][1].count == 4 else { return nil }
+            guard reply.value[2][index].count == 2, reply.value[2][index][1].count == 2 else { return nil }
             let offset = reply.value[2][index][0].withBytes { Offset(parsing: Self.bytes($0)) }
             guard let offset else { return nil }
             offsets.append(offset)
@@ -338,7 +338,7 @@ extension RouterCore {
         _ index: Int, of reply: borrowing RESPReply, _ user: UInt32,
         _ body: (inout EventView, EventSource) -> Void
     ) -> Bool {
-        reply.value[2][index][1][3].withBytes { payload in
+        reply.value[2][index][1][1].withBytes { payload in
             let payload = Self.bytes(payload)
             guard var event = self.event(in: payload, .relay) else { return false }
             event.user = state.users.id(of: user)

@@ -125,6 +125,8 @@ struct RouterState: ~Copyable {
     /// What a user's keys begin with, up to the brace that the ID stands in.
     let historyKey: [UInt8]
     let positionKey: [UInt8]
+    /// How far this node's own events are in history.
+    let appendedKey: [UInt8]
     let appendScript: [UInt8]
     /// What Redis calls the script.
     var appendHash: [UInt8] = []
@@ -146,6 +148,8 @@ struct RouterState: ~Copyable {
     /// The newest that came back from a history: what was to be kept before it, is.
     var keptSequence: UInt64 = 0
     var localSequence: UInt64 = 0
+    /// The newest that went to a history on the link as it is.
+    var appendedSequence: UInt64 = 0
     /// Sent before the link broke, and not answered for: Redis may have them.
     var doubtfulThrough: UInt64 = 0
     /// Redis is not to be waited for: this node's devices are served at once.
@@ -296,6 +300,7 @@ extension RouterState {
             epochKey: Array("\(configuration.redisPrefix)epoch".utf8),
             historyKey: Array("\(configuration.redisPrefix)history:{".utf8),
             positionKey: Array("\(configuration.redisPrefix)position:{".utf8),
+            appendedKey: Array("\(configuration.redisPrefix)appended:\(shared.nodeID)".utf8),
             appendScript: Array(
                 HistoryScripts.append(
                     eventsMax: limits.historyEventsMax,
