@@ -14,12 +14,11 @@ struct Options {
     var seconds = Double.infinity
     var plant: Plant?
     var isTraced = false
-    var keepsHistory = false
 
     static let usage = """
         Usage: Simulate [--seed N] [--trace]
                Simulate [--seeds COUNT] [--from N] [--jobs J] [--seconds S]
-               either with [--history] and [--plant NAME]: \(Plant.allCases.map(\.rawValue).joined(separator: ", "))
+               either with [--plant NAME]: \(Plant.allCases.map(\.rawValue).joined(separator: ", "))
         """
 
     init() {
@@ -33,7 +32,6 @@ struct Options {
             case "--seconds": seconds = Double(Self.number(words.popFirst()))
             case "--plant": plant = words.popFirst().flatMap(Plant.init(rawValue:))
             case "--trace": isTraced = true
-            case "--history": keepsHistory = true
             default: Self.giveUp()
             }
         }
@@ -51,7 +49,7 @@ struct Options {
 }
 
 func line(_ seed: UInt64, _ options: Options) -> String {
-    "swift run Simulate --seed \(seed)" + (options.keepsHistory ? " --history" : "") + (options.plant.map { " --plant \($0.rawValue)" } ?? "")
+    "swift run Simulate --seed \(seed)" + (options.plant.map { " --plant \($0.rawValue)" } ?? "")
 }
 
 func seconds() -> Double { Double(Instant.now().nanoseconds) / 1e9 }
@@ -64,9 +62,7 @@ let options = Options()
 
 if let seed = options.seed {
     running.set(0, seed)
-    let outcome = Simulation(
-        seed: seed, plant: options.plant, isTraced: options.isTraced, keepsHistory: options.keepsHistory
-    ).run()
+    let outcome = Simulation(seed: seed, plant: options.plant, isTraced: options.isTraced).run()
     for line in outcome.lastSteps + outcome.notes { print(line) }
     let hash = String(outcome.hash, radix: 16)
     print("steps \(outcome.steps), simulated \(outcome.simulatedSeconds) s, hash \(hash)")
@@ -96,7 +92,7 @@ for job in 0..<options.jobs {
             let seed = next.add(1, ordering: .relaxed).oldValue
             guard seed < last else { return }
             running.set(job, seed)
-            let outcome = Simulation(seed: seed, plant: options.plant, keepsHistory: options.keepsHistory).run()
+            let outcome = Simulation(seed: seed, plant: options.plant).run()
             let isEnough = tally.withLock { tally in
                 tally.reached.add(outcome.reached)
                 tally.runs += 1

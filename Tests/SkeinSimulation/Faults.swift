@@ -93,7 +93,7 @@ struct Scenario {
     var faults = Faults()
 
     /// - Parameter history: luck of its own, so that what is drawn here changes nothing else.
-    init(_ chance: inout Chance, history: inout Chance, keepsHistory: Bool) {
+    init(_ chance: inout Chance, history: inout Chance) {
         usesRedis = chance.below(10) < 6
         nodeCount = usesRedis && chance.oneIn(2) ? 2 : 1
         shardCounts = (0..<nodeCount).map { _ in chance.within(1...3) }
@@ -108,11 +108,11 @@ struct Scenario {
         tokensExpire = chance.oneIn(8)
         drawFaults(&chance)
         drawLimits(&chance)
-        drawHistory(&history, keepsHistory)
+        drawHistory(&history)
     }
 
-    private mutating func drawHistory(_ chance: inout Chance, _ keepsHistory: Bool) {
-        let isOff = chance.oneIn(4) || !keepsHistory
+    private mutating func drawHistory(_ chance: inout Chance) {
+        let isOff = chance.oneIn(4)
         configuration.limits.historyEventsMax = isOff ? 0 : chance.pick([4, 32, 256, 256])
         configuration.limits.historyAge = .milliseconds(chance.pick([500, 3_000, 60_000, 60_000]))
         configuration.limits.historyUserBytesMax = chance.pick([4_096, 65_536, 1_048_576])

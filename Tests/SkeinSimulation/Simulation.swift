@@ -37,12 +37,11 @@ package final class Simulation {
         case forgetScripts
     }
 
-    /// - Parameter keepsHistory: users have histories in three of four runs; off by default, as it is in a node.
     package init(
-        seed: UInt64, plant: Plant? = nil, isTraced: Bool = false, keepsHistory: Bool = false
+        seed: UInt64, plant: Plant? = nil, isTraced: Bool = false
     ) {
         self.seed = seed
-        world = World(seed: seed, plant: plant, isTraced: isTraced, keepsHistory: keepsHistory)
+        world = World(seed: seed, plant: plant, isTraced: isTraced)
         ledger = Ledger(world)
         redis = FakeRedis(world)
     }

@@ -44,11 +44,11 @@ final class World {
     /// Nodes that drained while things went wrong: what they still had for others may be lost.
     var leftEarly: Set<Int> = []
 
-    init(seed: UInt64, plant: Plant?, isTraced: Bool, keepsHistory: Bool) {
+    init(seed: UInt64, plant: Plant?, isTraced: Bool) {
         chance = Chance(seed: seed)
         brokerChance = Chance(seed: seed ^ 0xB20C_0000_0000)
         historyChance = Chance(seed: seed ^ 0x4157_0000_0000)
-        scenario = Scenario(&chance, history: &historyChance, keepsHistory: keepsHistory)
+        scenario = Scenario(&chance, history: &historyChance)
         faults = scenario.faults
         self.plant = plant
         plantsLeft = plant == nil ? 0 : 1_000

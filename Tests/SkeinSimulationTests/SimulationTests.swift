@@ -56,10 +56,9 @@ struct SimulationTests {
     /// A simulator that does not see a mistake made on purpose would see no other.
     @Test(arguments: Plant.allCases)
     func plantedMistakesAreFound(plant: Plant) async throws {
-        let ofHistory: Set<Plant> = [.publishedFirst, .staleHistory, .repeatedAppend]
         let outcomes = try await onThread {
             (1...Self.seedsToFind as ClosedRange<UInt64>).lazy
-                .map { Simulation(seed: $0, plant: plant, keepsHistory: ofHistory.contains(plant)).run() }
+                .map { Simulation(seed: $0, plant: plant).run() }
                 .first { $0.failure != nil }
         }
         #expect(outcomes?.failure != nil, "\(plant) was not found within \(Self.seedsToFind) seeds")

@@ -46,9 +46,8 @@ public struct Limits: Sendable, Equatable {
     public var sendQueueBytesMax = 1_048_576
 
     // History
-    /// Events kept of each user for who comes back; 0: none, and no event has an offset. The contract's
-    /// default is 256: it is 0 until runs with broken links are clean, see the README.
-    public var historyEventsMax = 0
+    /// Events kept of each user for who comes back; 0: none, and no event has an offset.
+    public var historyEventsMax = 256
     public var historyAge: Duration = .seconds(600)
     /// What one user's kept events may take in memory, and what one resume may bring from Redis.
     public var historyUserBytesMax = 1_048_576

@@ -27,7 +27,6 @@ TRAP = re.compile(r"^(\S+: )?Fatal error|\*\*\* (Signal|Program crashed)|^💣")
 # Shared nodes must not refuse a test for what another test did a moment ago; the tests of these
 # limits set them themselves.
 ROOMY = {
-    "WS_HISTORY_SIZE": "256",
     "WS_HANDSHAKE_RATE": "0",
     "WS_MAX_CONNECTIONS_PER_IP": "0",
     "WS_MESSAGE_RATE": "0",
