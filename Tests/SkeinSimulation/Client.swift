@@ -475,12 +475,14 @@ final class Client {
     private func connected(_ event: ClientReader) {
         if device != nil { world.fail("client \(number) was told twice that it is connected") }
         world.reach(.connected)
-        world.note("client \(number) of user \(user) on node \(node) is connected")
         replayed = 0
         var now: (epoch: String, offset: String)?
         if let epoch = event.text(after: "\"epoch\":\""), let offset = event.text(after: "\"offset\":\"") {
             now = (epoch, offset)
         }
+        world.note(
+            "client \(number) of user \(user) on node \(node) is connected at \(now?.offset ?? "no offset")"
+                + (hasAsked ? ", back from \(place?.offset ?? "nowhere")" : ""))
         if hasAsked, let former {
             // Who it is, it hears after what it missed.
             told = now ?? ("", "")

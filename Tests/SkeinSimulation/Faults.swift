@@ -119,6 +119,10 @@ struct Scenario {
         configuration.limits.historyBytesMax = chance.oneIn(4) ? 16_384 : 1 << 24
         configuration.limits.historyUsersMax = chance.oneIn(6) ? 3 : 1_000
         configuration.limits.historyReadsMax = chance.pick([1, 16])
+        if nodeCount == 2, chance.oneIn(2) {
+            nodeCount = 3
+            shardCounts.append(chance.within(1...2))
+        }
         guard usesRedis, !isOff, chance.oneIn(2) else { return }
         faults.forgottenScripts = chance.pick([0, 1, 3])
         faults.redisKeeps = chance.oneIn(2)

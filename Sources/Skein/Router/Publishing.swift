@@ -238,6 +238,17 @@ extension RouterCore {
         return state.users[user].reads == 0
     }
 
+    /// Whether a user's devices here were all told of a place behind one of this node's events, which still
+    /// is on its way back: they have it, or it is none of theirs.
+    private func isPassed(_ sequence: UInt64, _ user: UInt32) -> Bool {
+        state.users[user].isPlaced && sequence <= state.users[user].passedThrough
+    }
+
+    private func isPassed(_ sequence: UInt64) -> Bool {
+        let event = EventView(record: state.journal.record(sequence))
+        return state.users.find(event.user, hash: event.userHash).map { isPassed(sequence, $0) } ?? false
+    }
+
     /// Redis is silent: what waits for its echo is delivered here now, and so is what follows.
     func stopWaiting(_ why: String) {
         guard !state.isLocal else { return }
@@ -250,6 +261,10 @@ extension RouterCore {
             if entry.isLocal, !isBack(sequence, entry) {
                 let event = EventView(record: state.journal.record(sequence))
                 if let user = state.users.find(event.user, hash: event.userHash) {
+                    if isPassed(sequence, user) {
+                        sequence += 1
+                        continue
+                    }
                     state.users[user].deliveredThrough = max(state.users[user].deliveredThrough, sequence)
                 }
                 deliver(event)
@@ -289,6 +304,13 @@ extension RouterCore {
             let age = state.now.nanoseconds - entry.acceptedAt
             guard age > state.limits.backplaneStall.nanoseconds else { return }
             if entry.isLocal {
+                if isPassed(sequence) {
+                    // It may have been published before its user's channel was heard, and never come.
+                    state.journal.markHeard(sequence)
+                    releaseJournal()
+                    sequence = max(sequence + 1, state.journal.firstSequence)
+                    continue
+                }
                 stopWaiting("an event did not come back for \(age / 1_000_000) ms")
                 return
             }
