@@ -85,6 +85,11 @@ extension Simulation {
             world.reach(.scriptsForgotten)
             redis.history.forgetScripts()
         case .drain: drain(nodes[0])
+        case .killNode: killNode()
+        case .restartNode: restartNode()
+        case .startNode: startNode()
+        case .freezeNode: freezeNode(now)
+        case .failOver: failOver(now)
         }
     }
 

@@ -2,7 +2,7 @@
 // they are to do, and the mistakes that could be made in them.
 
 final class FakeHistory {
-    private struct Entry {
+    fileprivate struct Entry {
         var first: UInt64
         var number: UInt64
         var event: [UInt8]
@@ -12,7 +12,7 @@ final class FakeHistory {
         var id: String { "\(first)-\(number)" }
     }
 
-    private struct User {
+    fileprivate struct User {
         var born: UInt64
         var entries: [Entry] = []
         var last: UInt64 = 0
@@ -22,10 +22,27 @@ final class FakeHistory {
     enum Appended { case scriptMissing, known, gap, appended([UInt8]) }
 
     private unowned(unsafe) let world: World
-    private var users: [[UInt8]: User] = [:]
-    /// By node, the last of its events that was appended.
-    private var appended: [[UInt8]: [UInt8]] = [:]
-    private var epoch: [UInt8]?
+    /// What a replica has of it.
+    struct Kept {
+        fileprivate var users: [[UInt8]: User] = [:]
+        /// By node, the last of its events that was appended.
+        fileprivate var appended: [[UInt8]: [UInt8]] = [:]
+        fileprivate var epoch: [UInt8]?
+    }
+
+    var kept = Kept()
+    private var users: [[UInt8]: User] {
+        get { kept.users }
+        _modify { yield &kept.users }
+    }
+    private var appended: [[UInt8]: [UInt8]] {
+        get { kept.appended }
+        _modify { yield &kept.appended }
+    }
+    private var epoch: [UInt8]? {
+        get { kept.epoch }
+        set { kept.epoch = newValue }
+    }
     private var isLoaded = false
     private static let hash = [UInt8](repeating: UInt8(ascii: "5"), count: 40)
 
@@ -43,11 +60,7 @@ final class FakeHistory {
 
     func forgetScripts() { isLoaded = false }
 
-    func loseEverything() {
-        users = [:]
-        appended = [:]
-        epoch = nil
-    }
+    func loseEverything() { kept = Kept() }
 
     func forgetMark(_ key: [UInt8]) { appended[key] = nil }
     func hasMark(of node: [UInt8]) -> Bool { appended.keys.contains { $0.suffix(node.count) == node[...] } }
@@ -58,11 +71,23 @@ final class FakeHistory {
     }
 
     func isEpoch(_ key: [UInt8]) -> Bool { key == Array("ws:epoch".utf8) }
+    func markReply(_ node: [UInt8]) -> String {
+        if world.plant == .forgottenLoss { return "$16\r\nffffffffffffffff\r\n" }
+        guard let mark = appended[node] else { return "$-1\r\n" }
+        return "$\(mark.count)\r\n\(String(decoding: mark, as: UTF8.self))\r\n"
+    }
+
     func isHistory(_ key: [UInt8]) -> Bool { key.starts(with: Array("ws:history:{".utf8)) }
 
     func epochReply() -> String {
         guard let epoch else { return "$-1\r\n" }
         return "$\(epoch.count)\r\n\(String(decoding: epoch, as: UTF8.self))\r\n"
+    }
+
+    func endEpoch(_ old: [UInt8], _ new: [UInt8]) {
+        guard epoch == old else { return }
+        world.reach(.epochEnded)
+        epoch = new
     }
 
     func beginEpoch(_ new: [UInt8]) { if epoch == nil { epoch = new } }

@@ -39,6 +39,7 @@ final class FakeRedis {
     /// Subscriptions that were confirmed and not carried out: a planted mistake.
     private var owed: [(channel: [UInt8], connection: RedisConnection, due: Int64)] = []
     private(set) var publishes = 0
+    private(set) var replica: (devices: [[UInt8]: [[UInt8]: [UInt8]]], registry: FakeRegistry, history: FakeHistory.Kept)?
     let history: FakeHistory
 
     init(_ world: World) {
@@ -82,6 +83,20 @@ final class FakeRedis {
         devices = [:]
         registry = FakeRegistry()
         if !world.scenario.faults.redisKeeps { history.loseEverything() }
+        history.forgetScripts()
+    }
+
+    /// From now on a replica has what there is.
+    func follow() { replica = (devices, registry, history.kept) }
+
+    /// The replica takes over, and what it does not have is lost.
+    func failOver() {
+        guard let replica else { return }
+        world.reach(.failedOver)
+        self.replica = nil
+        for connection in connections { cut(connection) }
+        downUntil = world.now + Int64(world.historyChance.pick([1, 300])) * 1_000_000
+        (devices, registry, history.kept) = replica
         history.forgetScripts()
     }
 
@@ -172,7 +187,9 @@ final class FakeRedis {
             for index in 1..<command.count { unsubscribe(argument(index), connection) }
         case (UInt8(ascii: "S"), 6) where input[name.lowerBound + 1] == UInt8(ascii: "C"):
             reply(connection, history.load())
-        case (UInt8(ascii: "G"), 3): reply(connection, history.epochReply())
+        case (UInt8(ascii: "G"), 3) where history.isEpoch(argument(1)):
+            reply(connection, history.epochReply())
+        case (UInt8(ascii: "G"), 3): reply(connection, history.markReply(argument(1)))
         case (UInt8(ascii: "S"), 3) where command.count == 4 && history.isEpoch(argument(1)):
             history.beginEpoch(argument(2))
             reply(connection, "+OK\r\n")

@@ -41,6 +41,9 @@ extension FakeRedis {
             registry.leases[keys[0]] = (arguments[1], now + Int64(number(arguments[2])))
             registry.nodes[arguments[0]] = now + Int64(number(arguments[2]))
             reply(connection, was ? ":1\r\n" : ":0\r\n")
+        case "--skein end":
+            history.endEpoch(arguments[0], arguments[1])
+            reply(connection, ":0\r\n")
         case "--skein nodes": reply(connection, nodes(arguments))
         case "--skein clear": reply(connection, clear(keys, arguments))
         default: world.fail("a router sent Redis a script that it does not know: \(script.prefix(40))")

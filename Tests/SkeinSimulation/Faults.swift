@@ -20,6 +20,8 @@ package enum Plant: String, CaseIterable, Sendable {
     case staleHistory
     /// What was appended before its link broke is appended again.
     case repeatedAppend
+    /// Redis says that it has what it lost.
+    case forgottenLoss
     /// What is published again after a reconnect is not recognised.
     case ignoredWatermark
     /// What a short send left over is lost.
@@ -64,14 +66,20 @@ struct Faults {
     var redisRestarts = 0
     var sessionDeletions = 0
     var forgottenScripts = 0
+    var nodeKills = 0
+    var nodeRestarts = 0
+    var nodeFreezes = 0
+    /// Redis gives way to a replica that lacks the newest writes.
+    var failovers = 0
     /// A Redis that starts again has what it had.
     var redisKeeps = false
     /// Bounds so low that events may be refused or dropped, and told so.
     var isLossy = false
 
-    /// Redis always there, and nobody kept from hearing it.
+    /// Redis always there, and nobody kept from hearing it, or not there yet.
     var redisIsSteady: Bool {
         linkCuts + cutsAfterPublish + redisStalls + redisRestarts + loopStalls == 0 && heldPacket == 0
+            && nodeKills + nodeRestarts + nodeFreezes + failovers == 0
     }
 }
 
@@ -126,6 +134,10 @@ struct Scenario {
         guard usesRedis, !isOff, chance.oneIn(2) else { return }
         faults.forgottenScripts = chance.pick([0, 1, 3])
         faults.redisKeeps = chance.oneIn(2)
+        faults.nodeKills = chance.pick([0, 0, 1, 2])
+        faults.nodeRestarts = chance.pick([0, 0, 1, 3])
+        faults.nodeFreezes = chance.pick([0, 0, 0, 1])
+        faults.failovers = chance.pick([0, 0, 0, 1])
     }
 
     private mutating func drawFaults(_ chance: inout Chance) {

@@ -83,6 +83,8 @@ final class Kernel {
     /// How often there was no descriptor within one simulated second.
     var shortageSecond: Int64 = 0
     var shortages = 0
+    /// The node was killed: nothing that it still does has any effect.
+    private(set) var isDead = false
 
     init(_ world: World, node: Int) {
         self.world = world
@@ -109,7 +111,24 @@ final class Kernel {
         fd >= 3 && Int(fd) < table.count ? table[Int(fd)] : nil
     }
 
+    /// Closes everything, as for a process that is no more.
+    func die() {
+        isDead = true
+        connecting = []
+        for descriptor in openDescriptors {
+            switch descriptor.kind {
+            case .stream(let stream): stream.nodeCloses(reset: world.historyChance.oneIn(2))
+            case .listener(let listener):
+                listener.isClosed = true
+                for stream in listener.waiting { stream.nodeCloses(reset: true) }
+                listener.waiting = []
+            case .reserve, .unconnected: break
+            }
+        }
+    }
+
     func close(_ fd: Int32, by who: String) {
+        guard !isDead else { return }
         guard let descriptor = self[fd] else {
             world.fail("\(who) closed descriptor \(fd), which is not open")
             return

@@ -10,6 +10,8 @@ final class Sender {
         var receiver: Int
         var order: Int
         var status: Status
+        /// It was confirmed while Redis was silent, and may have gone with its node.
+        var isOnlyLocal = false
     }
 
     let number: Int
@@ -131,11 +133,16 @@ final class Ledger {
         device.last[key] = message
         device.heard.insert(mark)
         if !hasOffset { device.unplaced[mark] = device.returns }
-        if word == .confirmation { sender.sent[message].status = .confirmed }
+        if word == .confirmation {
+            sender.sent[message].status = .confirmed
+            sender.sent[message].isOnlyLocal = !hasOffset
+        }
         if device.node != sender.node { world.reach(sender.user < 0 ? .heardBackend : .crossedNodes) }
         guard mustHear(device, sender), world.scenario.configuration.limits.messageRate == 0 else { return }
         for between in (last + 1)..<message where isDue(device, sender, between, word) {
-            guard sender.sent[between].status != .rejected else { continue }
+            guard sender.sent[between].status != .rejected,
+                sender.sent[between].order > world.failedOverOrder
+            else { continue }
             world.fail("""
                 user \(device.user) on node \(device.node) heard \(word) \(number):\(message) of node \
                 \(sender.node) and not \(number):\(between) before it
@@ -179,7 +186,10 @@ final class Ledger {
         for device in devices where device.isOpen {
             for sender in senders where mustHear(device, sender) {
                 for message in sender.sent.indices {
-                    guard sender.sent[message].status == .confirmed else { continue }
+                    let sent = sender.sent[message]
+                    guard sent.status == .confirmed, !sent.isOnlyLocal || !world.killed.contains(sender.node),
+                        sent.order > world.failedOverOrder || !world.endedEarly.contains(sender.node)
+                    else { continue }
                     for word in [Word.event, .confirmation] where isDue(device, sender, message, word) {
                         if word == .confirmation && sender.user < 0 { continue }
                         let mark = Self.mark(sender.number, message, word)

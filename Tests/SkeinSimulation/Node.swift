@@ -103,6 +103,7 @@ final class Node {
     var isLeaving = false
     /// It was told to when nothing went wrong any more.
     var leftCalmly = false
+    var wasKilled = false
 
     init(_ world: World, number: Int) throws {
         self.number = number

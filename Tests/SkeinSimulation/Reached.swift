@@ -19,6 +19,7 @@ package enum Path: Int, CaseIterable, Sendable {
     case recovered, replayed, notRecovered, historyBegunAnew, caughtUp, sentBack, scriptsForgotten
     case scriptMissing, appendRepeated, appendGap, heardAgainAfterOutage, heardLateAfterLoss
     // Leaving
+    case nodeKilled, nodeStarted, nodeFrozen, failedOver, epochEnded
     case drained, drainedInTraffic, toldToLeave, movedInTime, closedAtDeadline, flushedInDrain
     // What a client was told
     case close1000, close1001, close1002, close1003, close1005, close1006, close1007, close1009, close1012

@@ -111,6 +111,8 @@ extension Simulation {
             loop.turns += 1
             check(loop)
             if loop.steps.isFinished {
+                if loop.isRouter, loop.steps.figures.queuedEvents > 0 { world.leftEarly.insert(node.number) }
+                if !world.isCalm { world.endedEarly.insert(node.number) }
                 loop.steps.finish()
                 loop.phase = .ended
             } else {

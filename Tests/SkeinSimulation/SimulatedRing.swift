@@ -22,7 +22,7 @@ package struct SimulatedRing: Ring, ~Copyable {
     package var counters: RingCounters { state.counters }
 
     package mutating func submit(_ queue: inout SubmissionQueue, wait: Wait) {
-        for index in 0..<queue.count { state.perform(queue[index]) }
+        if !state.kernel.isDead { for index in 0..<queue.count { state.perform(queue[index]) } }
         queue.removeAll()
         state.wait = wait
     }

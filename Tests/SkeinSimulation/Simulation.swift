@@ -31,10 +31,12 @@ package final class Simulation {
     var backend: Sender?
     var nextNote: Int64 = .max
     var ready: [Int] = []
+    /// Shards of nodes that are to be started.
+    var starts: [Int] = []
 
     enum Accident: CaseIterable {
         case stallLoop, jumpClock, cutLink, cutAfterPublish, stallRedis, restartRedis, deleteSession, drain
-        case forgetScripts
+        case forgetScripts, killNode, restartNode, startNode, freezeNode, failOver
     }
 
     package init(
@@ -122,10 +124,16 @@ package final class Simulation {
         plan(.stallRedis, faults.redisStalls)
         plan(.restartRedis, faults.redisRestarts)
         plan(.deleteSession, faults.sessionDeletions)
-        for _ in 0..<faults.forgottenScripts {
-            let at = world.now + Int64(world.historyChance.below(span)) * 1_000_000
-            accidents.append((at, .forgetScripts))
+        func planLater(_ kind: Accident, _ count: Int) {
+            for _ in 0..<count {
+                accidents.append((world.now + Int64(world.historyChance.below(span)) * 1_000_000, kind))
+            }
         }
+        planLater(.forgetScripts, faults.forgottenScripts)
+        planLater(.killNode, faults.nodeKills)
+        planLater(.restartNode, faults.nodeRestarts)
+        planLater(.freezeNode, faults.nodeFreezes)
+        planLater(.failOver, faults.failovers)
         if world.scenario.drainsEarly { plan(.drain, 1) }
         accidents.sort { $0.at > $1.at }
     }
@@ -190,7 +198,7 @@ package final class Simulation {
         for node in nodes where !node.isLeaving { drain(node) }
         run(for: 30, "a drain did not end") { [unowned self] in nodes.allSatisfy(\.hasEnded) }
         guard world.failure == nil else { return }
-        for node in nodes { checkEmpty(node) }
+        for node in nodes where !node.wasKilled { checkEmpty(node) }
         checkRegistry()
     }
 
@@ -203,10 +211,7 @@ package final class Simulation {
         plan.preStop = .milliseconds(world.chance.pick([0, 0, 300]))
         plan.wave = .milliseconds(world.chance.pick([50, 250]))
         world.reach(.drained)
-        if !world.isCalm {
-            world.reach(.drainedInTraffic)
-            world.leftEarly.insert(node.number)
-        }
+        if !world.isCalm { world.reach(.drainedInTraffic) }
         node.server.drain(plan)
         lookForWakes(node)
     }

@@ -21,7 +21,7 @@ final class World {
     /// Draws of the broker's own: apart, so that it may draw more without changing all else.
     var brokerChance: Chance
     let time: UnsafeMutablePointer<SimulatedTime>
-    let scenario: Scenario
+    var scenario: Scenario
     var faults: Faults
     /// Nothing goes wrong any more.
     var isCalm = false
@@ -41,8 +41,13 @@ final class World {
 
     /// Of what has to do with history alone.
     var historyChance: Chance
-    /// Nodes that drained while things went wrong: what they still had for others may be lost.
+    /// Nodes that ended with something for others that Redis had not taken.
     var leftEarly: Set<Int> = []
+    var killed: Set<Int> = []
+    /// Those, and nodes that drained while things went wrong: what Redis lost of theirs later, nobody knows.
+    var endedEarly: Set<Int> = []
+    /// When Redis last gave way to a replica.
+    var failedOverOrder = 0
 
     init(seed: UInt64, plant: Plant?, isTraced: Bool) {
         chance = Chance(seed: seed)

@@ -71,6 +71,7 @@ extension RouterCore {
             state.doubtfulThrough = max(state.doubtfulThrough, state.sentSequence)
             state.sentSequence = state.acknowledgedSequence
             state.appendedSequence = 0
+            askForMark()
         case .subscribe:
             state.links[.subscribe].filling.write(room: 512) { writer in
                 RESPCommand.writeArray(5, into: &writer)

@@ -101,11 +101,7 @@ extension RouterCore {
             historyHeard(reply)
             return
         }
-        if reply.value.kind == .string, awaited.kind == .epoch || awaited.kind == .load {
-            let text = reply.value.text ?? ""
-            if awaited.kind == .epoch { epochHeard(text) } else { state.appendHash = Array(text.utf8) }
-            return
-        }
+        if reply.value.kind == .string, let text = reply.value.text, took(text, awaited.kind) { return }
         switch reply.value.kind {
         case .integer:
             answered(role, awaited, .integer(reply.value.integer ?? 0))
@@ -125,6 +121,17 @@ extension RouterCore {
         }
     }
 
+    /// - Returns: whether a text is what was asked for.
+    private func took(_ text: String, _ kind: Awaited.Kind) -> Bool {
+        switch kind {
+        case .epoch: epochHeard(text)
+        case .mark: markHeard(text)
+        case .load: state.appendHash = Array(text.utf8)
+        default: return false
+        }
+        return true
+    }
+
     @inline(__always)
     private func answered(_ role: RedisLink.Role, _ awaited: Awaited, _ reply: LineReply) {
         var isPresent: Bool?
@@ -138,12 +145,14 @@ extension RouterCore {
         case .status, .null, .other: break
         }
         switch awaited.kind {
-        case .publish: acknowledged()
+        case .publish: acknowledged(isKept: false)
         case .append:
             if isPresent == true { metrics.historyEvents.add() }
-            acknowledged()
+            acknowledged(isKept: true)
         case .epoch:
             if case .null = reply { makeEpoch() }
+        case .mark:
+            if case .null = reply { markHeard("") }
         case .history: historyUnreadable()
         case .setName: becameReady(role)
         case .session: sessionAnswered(awaited, isPresent)
@@ -225,7 +234,7 @@ extension RouterCore {
         case .probe, .write, .arrival, .sweep: .presence(prefix: state.channelPrefix)
         case .pulse: .own
         case .beat, .nodes, .clear: .registry(prefix: state.channelPrefix)
-        case .load, .append: .append(prefix: state.channelPrefix)
+        case .load, .append, .mark: .append(prefix: state.channelPrefix)
         case .epoch, .history: .history(prefix: state.channelPrefix)
         case .session, .poll: .session
         case .revocation, .revocations: .revocations(prefix: state.channelPrefix)

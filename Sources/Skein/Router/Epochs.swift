@@ -1,5 +1,6 @@
 // The epoch of all histories in Redis: made by whoever comes first, asked for again and again, since
-// another one means that Redis has lost what it had.
+// another one means that Redis has lost what it had. Where it lost the newest only, as in a failover or
+// a restart without the last second's writes, a node finds out by its mark, and ends the epoch.
 
 internal import SkeinIO
 internal import SkeinWire
@@ -30,14 +31,71 @@ extension RouterCore {
         askForEpoch()
     }
 
+    /// Before anything is sent on a new link: whether Redis still has what it said it has.
+    func askForMark() {
+        guard state.keepsHistory, state.keptAcknowledged > 0 else { return }
+        state.links[.publish].command(Awaited(kind: .mark), room: state.appendedKey.count + 64) { writer in
+            RESPCommand.writeArray(2, into: &writer)
+            writer.appendBulk("GET")
+            RESPCommand.writeBulk(state.appendedKey.span, into: &writer)
+        }
+    }
+
+    /// Up to which of this node's events Redis has them in history; nothing: none.
+    func markHeard(_ text: String) {
+        let mark = UInt64(text, radix: 16) ?? 0
+        guard mark < state.keptAcknowledged else { return }
+        state.keptAcknowledged = mark
+        eventsWereLost()
+    }
+
+    /// What was in history, for this node has seen it there, is not any more, and what was there of others'
+    /// may be gone too.
+    func eventsWereLost() {
+        guard state.lostEpoch == nil else { return }
+        state.lostEpoch = state.epoch ?? 0
+        log(
+            .warning, "Redis lost events that it had taken, as after a failover or a restart that lost the last "
+                + "writes: whoever may have missed one is told to read again")
+        endEpoch()
+    }
+
+    /// Whoever finds it first ends it for all.
+    private func endEpoch() {
+        guard let lost = state.lostEpoch, lost == state.epoch, state.links[.own].isReady else { return }
+        let new = max(1, state.shared.host.random())
+        let room = Self.endScript.utf8CodeUnitCount + state.epochKey.count + 192
+        state.links[.own].command(Awaited(kind: .pulse), room: room) { writer in
+            RESPCommand.writeArray(6, into: &writer)
+            writer.appendBulk("EVAL")
+            writer.appendBulk(Self.endScript)
+            writer.appendBulk("1")
+            RESPCommand.writeBulk(state.epochKey.span, into: &writer)
+            for epoch in [lost, new] {
+                writer.append("$16\r\n")
+                writer.appendHex(epoch)
+                writer.append("\r\n")
+            }
+        }
+        askForEpoch()
+    }
+
+    private static var endScript: StaticString {
+        """
+        --skein end
+        if redis.call('GET',KEYS[1])==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2]) end return 0
+        """
+    }
+
     func epochHeard(_ text: String) {
         guard let epoch = text.utf8.count == 16 ? UInt64(text, radix: 16) : nil else {
             metrics.malformed.add()
             return
         }
-        guard epoch != state.epoch else { return }
-        let isAnother = state.epoch != nil
+        let isAnother = state.epoch != nil && state.epoch != epoch
         state.epoch = epoch
+        if state.lostEpoch == 0 { state.lostEpoch = epoch }
+        if state.lostEpoch == epoch { endEpoch() } else { state.lostEpoch = nil }
         guard isAnother else { return }
         // Redis lost what it had: what any of them missed is not to be known.
         log(.warning, "Redis began a new history: clients are told to come back and read their state again")

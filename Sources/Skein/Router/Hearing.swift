@@ -17,6 +17,9 @@ extension RouterCore {
         } else if channel.equals(state.canaryChannel) {
             guard !heardMark(payload), !heardPlaceMark(payload) else { return }
             state.canaryHeard = state.now
+            if let sentAt = unsafe JSONNumber.integer(payload.buffer.span) {
+                state.canaryEcho = max(state.canaryEcho, min(Instant(nanoseconds: Int64(sentAt)), state.now))
+            }
             metrics.canaryHeard.set(UInt64(state.now.nanoseconds))
         } else if channel.equals(state.commandChannel) {
             heardCommand(payload)

@@ -127,8 +127,9 @@ extension RouterCore {
 
     /// Redis has taken the oldest event that it had not answered for.
     @inline(__always)
-    func acknowledged() {
+    func acknowledged(isKept: Bool) {
         state.acknowledgedSequence += 1
+        if isKept { state.keptAcknowledged = state.acknowledgedSequence }
         passSkipped()
         releaseJournal()
         if !state.unready.isEmpty { serveUnready() }
@@ -253,6 +254,9 @@ extension RouterCore {
     func stopWaiting(_ why: String) {
         guard !state.isLocal else { return }
         state.isLocal = true
+        // Whoever answers now has come back; what was said before may still be on its way.
+        state.silentSince = state.now
+        state.canaryDue = state.now
         givePlaces()
         var sequence = max(state.localSequence + 1, state.journal.firstSequence)
         var count: UInt64 = 0
@@ -282,7 +286,7 @@ extension RouterCore {
 
     /// Redis is heard again, and close behind: from the next event on, its order holds.
     func waitAgainIfPossible() {
-        guard state.isLocal, state.wasUp, state.toSubscribe.isEmpty,
+        guard state.isLocal, state.wasUp, state.canaryEcho >= state.silentSince, state.toSubscribe.isEmpty,
             state.unacknowledgedSubscribes == 0,
             state.journal.nextSequence - 1 - min(state.acknowledgedSequence, state.journal.nextSequence - 1)
                 < 256

@@ -314,6 +314,7 @@ extension RouterCore {
     private func bringUp(_ user: UInt32, _ page: HistoryPage, _ reply: borrowing RESPReply) {
         guard page.tip != state.users[user].last else { return }
         guard let missed = page.missed(since: state.users[user].last) else {
+            if page.tip < state.users[user].last { eventsWereLost() }
             state.users[user].last = page.tip
             sendBack(user)
             return

@@ -148,16 +148,23 @@ struct RouterState: ~Copyable {
     /// The newest that came back from a history: what was to be kept before it, is.
     var keptSequence: UInt64 = 0
     var localSequence: UInt64 = 0
+    /// The newest that Redis said is in history.
+    var keptAcknowledged: UInt64 = 0
     /// The newest that went to a history on the link as it is.
     var appendedSequence: UInt64 = 0
     /// Sent before the link broke, and not answered for: Redis may have them.
     var doubtfulThrough: UInt64 = 0
     /// Redis is not to be waited for: this node's devices are served at once.
     var isLocal = true
+    /// Since when, and when the newest canary that came back was sent.
+    var silentSince = Instant(nanoseconds: 0)
+    var canaryEcho = Instant(nanoseconds: 0)
     var heardNodes = RawList<HeardNode>()
 
     /// Of the history in Redis, once it is known.
     var epoch: UInt64?
+    /// The epoch to be ended, since Redis lost events of it; 0: whatever it is.
+    var lostEpoch: UInt64?
     var toRead = RawQueue<HistoryRead>()
     /// Reads without an answer yet, in the order of the link.
     var readsOut = RawQueue<HistoryRead>()

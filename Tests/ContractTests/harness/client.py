@@ -8,6 +8,8 @@ import uuid
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from .careful import CarefulSocket
+
 RFC3339_MILLISECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 ENVELOPE = {"type", "targetUserId", "data", "timestamp", "requestId", "offset", "room"}
 
@@ -39,6 +41,8 @@ class Client:
         how.setdefault("compression", None)
         if source:
             how["source_address"] = (source, 0)
+        if how.get("ssl"):
+            how["ssl"].sslsocket_class = CarefulSocket
         self.socket = connect(
             url,
             additional_headers=headers,
