@@ -91,7 +91,7 @@ def expect_degraded(node):
     health = node.control("GET", "/health")
     assert health.status == 200, "alive all the same"
     assert "redis" in health.json()
-    assert node.metrics().total("skein_redis_up") == 0
+    until(lambda: node.metrics().total("skein_redis_up") == 0, what="the metric")
 
 
 def expect_recovered(node, server, *users):

@@ -562,6 +562,24 @@ def test_redis_frozen_under_traffic(traffic, two, server):
 
 
 @pytest.mark.slow
+def test_a_redis_that_lost_the_newest_is_found_out(two, server, name, open_client, resume):
+    """As after a failover to a replica that lagged: what is left looks whole, and is not."""
+    alice = open_client(two[0], name("alice"))
+    alice.chat(alice.user, 1)
+    kept = alice.until(lambda event: event["type"] == "chat_message_sent")[-1]["offset"]
+    old = alice.connected["data"]["epoch"]
+    mark = f"ws:appended:{two[0].control('GET', '/health').json()['nodeId']}"
+    with server.client() as redis:
+        said = redis("GET", mark)
+        assert int(said, 16) >= 2 and 0 < redis("PTTL", mark)
+        redis("SET", mark, "%016x" % (int(said, 16) - 1), "XX", "KEEPTTL")
+        redis("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        until(lambda: redis("GET", "ws:epoch") != old, 15, what="another epoch")
+    alice.expect_closed(1012)
+    assert "lost events" in two[0].log.text
+    assert missed(resume(two[1], alice.user, f"{old}:{kept}"), recovered=False) == []
+
+
 def test_a_redis_that_lost_everything_is_another_history(two, server, name, open_client, resume):
     alice = open_client(two[0], name("alice"))
     server.kill()

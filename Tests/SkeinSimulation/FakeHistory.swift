@@ -72,7 +72,6 @@ final class FakeHistory {
 
     func isEpoch(_ key: [UInt8]) -> Bool { key == Array("ws:epoch".utf8) }
     func markReply(_ node: [UInt8]) -> String {
-        if world.plant == .forgottenLoss { return "$16\r\nffffffffffffffff\r\n" }
         guard let mark = appended[node] else { return "$-1\r\n" }
         return "$\(mark.count)\r\n\(String(decoding: mark, as: UTF8.self))\r\n"
     }

@@ -20,8 +20,6 @@ package enum Plant: String, CaseIterable, Sendable {
     case staleHistory
     /// What was appended before its link broke is appended again.
     case repeatedAppend
-    /// Redis says that it has what it lost.
-    case forgottenLoss
     /// What is published again after a reconnect is not recognised.
     case ignoredWatermark
     /// What a short send left over is lost.

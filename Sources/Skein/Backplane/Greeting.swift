@@ -83,6 +83,7 @@ extension RouterCore {
             }
             subscribeEveryone()
         case .presence:
+            state.registry.nameAgain()
             resendRevocations()
             restate()
         case .own:

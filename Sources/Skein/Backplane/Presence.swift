@@ -34,7 +34,7 @@ extension RouterCore {
     }
 
     /// Writes a device, and that its user is online, unless the user has as many as may be. What nodes
-    /// wrote whose lease has ended does not count then, and goes. Before its own first lease a node names
+    /// wrote whose lease has ended does not count then, and goes. While it has no lease yet a node names
     /// itself here, so that others find what it wrote should it never have one.
     private static var arriveScript: StaticString {
         """
@@ -112,7 +112,7 @@ extension RouterCore {
             writer.appendBulk(id)
             writer.appendBulk(decimal: NodeRegistry.leftoverMilliseconds)
             writer.appendBulk(isNoted ? "1" : "0")
-            writer.appendBulk(decimal: state.registry.wasLeased ? 0 : state.limits.nodeLease.milliseconds)
+            writer.appendBulk(decimal: state.registry.namesItself ? state.limits.nodeLease.milliseconds : 0)
         }
     }
 

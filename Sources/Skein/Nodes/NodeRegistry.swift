@@ -29,8 +29,13 @@ struct NodeRegistry {
     var readDue = Instant(nanoseconds: 0)
     /// Redis has had our lease before: where it has none, others may have taken us for dead.
     var wasLeased = false
-    /// Beats that were not answered yet.
-    var beatsOut = 0
+    /// Beats so far, and up to which they were answered, or lost with their link.
+    var beats: UInt64 = 0
+    var beatsEnded: UInt64 = 0
+    /// Not before a later beat than this is answered, Redis is known to have our lease: until then whatever
+    /// is written of a device names this node too, for those who would clear up after it.
+    private var namesThrough: UInt64 = 0
+    var namesItself: Bool { beatsEnded <= namesThrough }
     /// One never was: whether our lease had ended is not known.
     var isDoubtful = false
     var isDraining = false
@@ -58,6 +63,12 @@ struct NodeRegistry {
         saidKey = leaseKey + Array(":said".utf8)
         self.address = address
         self.startedAtMilliseconds = startedAtMilliseconds
+    }
+
+    /// A Redis may have begun anew.
+    mutating func nameAgain() {
+        namesThrough = beats
+        beatDue = Instant(nanoseconds: 0)
     }
 
     func key(of node: String, _ suffix: StaticString = "") -> [UInt8] {

@@ -54,8 +54,9 @@ extension RouterCore {
     /// The link for it is there.
     func beginLease() {
         // Redis may have taken a beat of the last link and found no lease, and the answer is lost.
-        state.registry.isDoubtful = state.registry.isDoubtful || state.registry.beatsOut > 0
-        state.registry.beatsOut = 0
+        state.registry.isDoubtful = state.registry.isDoubtful || state.registry.beats > state.registry.beatsEnded
+        if state.registry.namesItself { state.registry.nameAgain() }
+        state.registry.beatsEnded = state.registry.beats
         state.registry.beatDue = state.now
         state.registry.readDue = state.now
         state.registry.dead = nil
@@ -89,7 +90,7 @@ extension RouterCore {
         let lease = state.json.bytes
         let leaseMilliseconds = state.limits.nodeLease.milliseconds
         let room = Self.beatScript.utf8CodeUnitCount + lease.count + 512 + state.channelPrefix.utf8.count * 3
-        state.registry.beatsOut += 1
+        state.registry.beats += 1
         state.links[.own].command(Awaited(kind: .beat), room: room) { writer in
             RESPCommand.writeArray(10, into: &writer)
             writer.appendBulk("EVAL")
@@ -131,7 +132,7 @@ extension RouterCore {
         let isDoubtful = state.registry.isDoubtful || (!state.registry.wasLeased && state.users.count > 0)
         state.registry.wasLeased = true
         state.registry.isDoubtful = false
-        state.registry.beatsOut = max(0, state.registry.beatsOut - 1)
+        state.registry.beatsEnded = min(state.registry.beatsEnded + 1, state.registry.beats)
         if isBack {
             metrics.leasesLost.add()
             log(.warning, "this node's lease had ended: it stood still, or Redis was away or has forgotten it; "
