@@ -127,6 +127,10 @@ public struct ServerSnapshot: Sendable {
     public var shards: [ShardSnapshot] = []
     public var backplane = BackplaneSnapshot()
     public var isAccepting = false
+    /// Redis is heard. The router says so too in `backplane.state`, unless it is the one that is stuck.
+    public var hearsRedis: Bool {
+        backplane.state == .up && (backplane.canaryAgeSeconds ?? 0) <= limits.canaryTimeout / .seconds(1)
+    }
     /// What connections may hold before those that hold the most are reset.
     public var memoryBytesMax = 0
     /// Connections hold so much that newcomers are refused.

@@ -156,12 +156,10 @@ private extension ControlPlane {
                     + "newcomers are refused. Add nodes, or raise the limit.")
         }
         let backplane = snapshot.backplane
-        // The router says so too, unless it is the one that is stuck.
-        let silenceMax = snapshot.limits.canaryTimeout.inSeconds
-        let isSilent = (backplane.canaryAgeSeconds ?? 0) > silenceMax
         let reason: String
         switch backplane.state {
-        case .up where isSilent: reason = "Redis has been silent for over \(silenceMax) s."
+        case .up where !snapshot.hearsRedis:
+            reason = "Redis has been silent for over \(snapshot.limits.canaryTimeout.inSeconds) s."
         case .memory, .up: return .json(ReadyBody(status: "ready", reason: nil))
         case .connecting: reason = backplane.reason ?? "Redis has not been reached yet."
         case .degraded: reason = backplane.reason ?? "Redis is gone."

@@ -18,7 +18,7 @@ package enum NodeMetrics {
         writeTraffic(snapshot, into: &out)
         writeHistory(snapshot, into: &out)
         writeLoops(snapshot, into: &out)
-        writeBackplane(snapshot.backplane, into: &out)
+        writeBackplane(snapshot.backplane, hearsRedis: snapshot.hearsRedis, into: &out)
         writeLimits(snapshot.limits, into: &out)
         if let keys { writeKeys(keys, into: &out) }
         out.single(
@@ -186,9 +186,11 @@ private extension NodeMetrics {
             scale: 1, "Sends that one turn gave to the kernel at once.")
     }
 
-    static func writeBackplane(_ backplane: BackplaneSnapshot, into out: inout Exposition) {
+    static func writeBackplane(
+        _ backplane: BackplaneSnapshot, hearsRedis: Bool, into out: inout Exposition
+    ) {
         out.single(
-            "skein_redis_up", .gauge, backplane.state == .up ? 1 : 0,
+            "skein_redis_up", .gauge, hearsRedis ? 1 : 0,
             "1 while Redis is heard; 0 while it is not, and where none is configured.")
         out.single(
             "skein_redis_configured", .gauge, backplane.state == .memory ? 0 : 1,
