@@ -118,7 +118,7 @@ let program: [Target] = [
     .target(
         name: "SkeinNode",
         dependencies: [
-            "Skein", "SkeinServices", "SkeinIO", "COpenSSL",
+            "Skein", "SkeinServices", "SkeinWire", "SkeinIO", "COpenSSL",
             .product(name: "AsyncHTTPClient", package: "async-http-client"),
             .product(name: "Configuration", package: "swift-configuration"),
             .product(name: "Crypto", package: "swift-crypto"),

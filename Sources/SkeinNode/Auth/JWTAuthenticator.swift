@@ -105,9 +105,7 @@ private extension JWTAuthenticator {
             throw keys.mayLack(header.algorithm, keyID: header.keyID) ? .unknownKey : .badSignature
         }
         headers.insert(parts[0], header)
-        guard let claims = try? JSONDecoder().decode(TokenClaims.self, from: Data(payload)),
-            JSONMembers.areUnique(in: payload)
-        else { throw .malformed }
+        guard let claims = TokenClaims(json: payload) else { throw .malformed }
         return claims
     }
 
@@ -116,8 +114,7 @@ private extension JWTAuthenticator {
     func header(_ encoded: ArraySlice<UInt8>) throws(AuthenticationFailure) -> AcceptedHeader {
         if let known = headers.find(encoded) { return known }
         guard let decoded = Base64URL.decode(encoded),
-            let header = try? JSONDecoder().decode(TokenHeader.self, from: Data(decoded)),
-            JSONMembers.areUnique(in: decoded),
+            let header = TokenHeader(json: decoded),
             (header.kid?.utf8.count ?? 0) <= VerificationKey.keyIDBytesMax
         else { throw .malformed }
         guard let name = header.alg, let algorithm = TokenAlgorithm(rawValue: name), !header.hasCritical

@@ -1,23 +1,14 @@
-// What Skein reads from a token, and nothing more. Decoded only after the signature held, so that
+// What Skein reads from a token, and nothing more. Claims are read only after the signature held, so that
 // no stranger's JSON is parsed at length.
 
 internal import FoundationEssentials
 package import JWTKit
 
-package struct TokenHeader: Decodable {
+struct TokenHeader {
     let alg: String?
     let kid: String?
     /// Whether it names extensions that must be understood; we understand none.
     let hasCritical: Bool
-
-    enum CodingKeys: String, CodingKey { case alg, kid, crit }
-
-    package init(from decoder: any Decoder) throws {
-        let values = try decoder.container(keyedBy: CodingKeys.self)
-        alg = try values.decodeIfPresent(String.self, forKey: .alg)
-        kid = try values.decodeIfPresent(String.self, forKey: .kid)
-        hasCritical = values.contains(.crit)
-    }
 }
 
 /// The times are whole or fractional seconds since 1970.
@@ -51,33 +42,6 @@ package struct TokenClaims: Codable, Sendable, JWTPayload {
     }
 
     package init() {}
-
-    package init(from decoder: any Decoder) throws {
-        let values = try decoder.container(keyedBy: CodingKeys.self)
-        // A user ID that is no string stands for none: `{"sub": 7}` is not user "7".
-        subject = try? values.decodeIfPresent(String.self, forKey: .subject)
-        if subject == nil {
-            userID = try? values.decodeIfPresent(String.self, forKey: .userID)
-            if userID == nil {
-                userIDCamel = try? values.decodeIfPresent(String.self, forKey: .userIDCamel)
-            }
-        }
-        username = try? values.decodeIfPresent(String.self, forKey: .username)
-        if username == nil {
-            preferredUsername = try? values.decodeIfPresent(
-                String.self, forKey: .preferredUsername)
-        }
-        role = try? values.decodeIfPresent(String.self, forKey: .role)
-        issuer = try? values.decodeIfPresent(String.self, forKey: .issuer)
-        audience = try? values.decodeIfPresent(Audience.self, forKey: .audience)
-        // Times that are there but are no numbers make the token malformed: to take them for
-        // absent would let it live for ever.
-        expiresAt = try values.decodeIfPresent(Double.self, forKey: .expiresAt)
-        notBefore = try values.decodeIfPresent(Double.self, forKey: .notBefore)
-        // What does not say when it was issued counts as old, so this errs to the safe side.
-        issuedAt = try? values.decodeIfPresent(Double.self, forKey: .issuedAt)
-        tokenID = try? values.decodeIfPresent(String.self, forKey: .tokenID)
-    }
 
     /// The times are checked by the authenticator, which has a tolerance and a clock of its own.
     package func verify(using algorithm: some JWTAlgorithm) async throws {}

@@ -116,6 +116,33 @@ extension ObjectIndex {
         return nil
     }
 
+    /// Whether two of the members that were found have one name, however it is escaped.
+    package func hasDuplicates(in text: Span<UInt8>) -> Bool {
+        for later in 1..<max(used, 1) {
+            for earlier in 0..<later where haveOneName(later, earlier, text) { return true }
+        }
+        return false
+    }
+
+    private func haveOneName(_ one: Int, _ other: Int, _ text: Span<UInt8>) -> Bool {
+        let (one, other) = unsafe (table[one], table[other])
+        guard one.keyHasEscapes || other.keyHasEscapes else {
+            return one.key.count == other.key.count
+                && Self.areEqual(text.extracting(one.key.range), text.extracting(other.key.range))
+        }
+        return ByteWriter.withTemporary(capacity: Int(one.key.count)) { first in
+            JSONString.unescape(text.extracting(one.key.range), into: &first)
+            return ByteWriter.withTemporary(capacity: Int(other.key.count)) { second in
+                JSONString.unescape(text.extracting(other.key.range), into: &second)
+                return first.withWritten { first in second.withWritten { Self.areEqual(first, $0) } }
+            }
+        }
+    }
+
+    private static func areEqual(_ one: Span<UInt8>, _ other: Span<UInt8>) -> Bool {
+        one.count == other.count && one.indices.allSatisfy { one[$0] == other[$0] }
+    }
+
     @inline(__always) private mutating func indexMembers(
         of text: Span<UInt8>, at start: Int, isTrusted: Bool
     ) -> Int {
