@@ -45,6 +45,11 @@ struct TokenJSON: ~Copyable {
         }
     }
 
+    /// Whether a member is a text, `null` or not there.
+    func mayBeText(_ name: StaticString) -> Bool {
+        index.find(name, in: json.span).map { $0.kind == .string || $0.kind == .null } ?? true
+    }
+
     /// A member that is a number; the inner `nil` where it is something else.
     func number(_ name: StaticString) -> Double?? {
         guard let member = index.find(name, in: json.span), member.kind != .null else { return nil }
@@ -67,8 +72,9 @@ struct TokenJSON: ~Copyable {
 
 extension TokenHeader {
     init?(json: [UInt8]) {
-        let header = TokenJSON.read(json) { members in
-            TokenHeader(
+        let header = TokenJSON.read(json) { members -> TokenHeader? in
+            guard members.mayBeText("alg"), members.mayBeText("kid") else { return nil }
+            return TokenHeader(
                 alg: members.text("alg"), kid: members.text("kid"), hasCritical: members.has("crit"))
         }
         guard let header else { return nil }
