@@ -63,6 +63,17 @@ extension Simulation {
         return fields.isEmpty
     }
 
+    /// For a trace.
+    var presenceInRedis: String {
+        redis.devices.filter { !$0.value.isEmpty }
+            .map { key, fields in
+                let names = fields.keys.map { String(decoding: $0, as: UTF8.self) }.sorted()
+                return "\(String(decoding: key, as: UTF8.self)): \(names.joined(separator: " "))"
+            }
+            .sorted().joined(separator: "; ") + "; nodes "
+            + nodes.map { "\($0.number) is \($0.server.nodeID)\($0.hasEnded ? ", ended" : "")" }.joined(separator: ", ")
+    }
+
     /// Nor does Redis of it, when nothing kept the two apart at the end.
     func checkRegistry() {
         guard world.scenario.usesRedis, !world.scenario.faults.isLossy else { return }

@@ -85,6 +85,7 @@ final class FakeHistory {
 
     func endEpoch(_ old: [UInt8], _ new: [UInt8]) {
         guard epoch == old else { return }
+        if !world.hasLostWrites { world.fail("a node ended an epoch of which nothing was lost") }
         world.reach(.epochEnded)
         epoch = new
     }

@@ -82,7 +82,10 @@ final class FakeRedis {
         downUntil = world.now + nanoseconds
         devices = [:]
         registry = FakeRegistry()
-        if !world.scenario.faults.redisKeeps { history.loseEverything() }
+        if !world.scenario.faults.redisKeeps {
+            world.hasLostWrites = true
+            history.loseEverything()
+        }
         history.forgetScripts()
     }
 
@@ -94,6 +97,7 @@ final class FakeRedis {
         guard let replica else { return }
         world.reach(.failedOver)
         self.replica = nil
+        world.hasLostWrites = true
         for connection in connections { cut(connection) }
         downUntil = world.now + Int64(world.historyChance.pick([1, 300])) * 1_000_000
         (devices, registry, history.kept) = replica

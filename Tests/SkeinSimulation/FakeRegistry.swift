@@ -43,7 +43,7 @@ extension FakeRedis {
             reply(connection, was ? ":1\r\n" : ":0\r\n")
         case "--skein end":
             history.endEpoch(arguments[0], arguments[1])
-            reply(connection, ":0\r\n")
+            reply(connection, history.epochReply())
         case "--skein nodes": reply(connection, nodes(arguments))
         case "--skein clear": reply(connection, clear(keys, arguments))
         default: world.fail("a router sent Redis a script that it does not know: \(script.prefix(40))")

@@ -124,6 +124,7 @@ final class Kernel {
                 listener.waiting = []
             case .reserve, .unconnected: break
             }
+            descriptor.kind = .reserve
         }
     }
 

@@ -46,6 +46,8 @@ final class World {
     var killed: Set<Int> = []
     /// Those, and nodes that drained while things went wrong: what Redis lost of theirs later, nobody knows.
     var endedEarly: Set<Int> = []
+    /// Redis has forgotten something that it had taken.
+    var hasLostWrites = false
     /// When Redis last gave way to a replica.
     var failedOverOrder = 0
 

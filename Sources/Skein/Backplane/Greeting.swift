@@ -31,6 +31,7 @@ extension RouterCore {
             RESPCommand.writeArray(1, into: &writer)
             writer.appendBulk("ROLE")
         }
+        if role == .publish { askForMark() }
         if role == .publish, state.keepsHistory {
             state.links[.publish].command(Awaited(kind: .load), room: state.appendScript.count + 96) { writer in
                 RESPCommand.writeArray(3, into: &writer)
@@ -71,7 +72,6 @@ extension RouterCore {
             state.doubtfulThrough = max(state.doubtfulThrough, state.sentSequence)
             state.sentSequence = state.acknowledgedSequence
             state.appendedSequence = 0
-            askForMark()
         case .subscribe:
             state.links[.subscribe].filling.write(room: 512) { writer in
                 RESPCommand.writeArray(5, into: &writer)

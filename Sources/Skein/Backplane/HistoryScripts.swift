@@ -9,7 +9,7 @@
 enum HistoryScripts {
     /// Keys: stream, position. Arguments: channel; envelope without its closing brace; the event's
     /// sequence; the mark; and the sequence of the event before it that was sent and not answered for, or
-    /// 0. Sequences are of a fixed width, so they compare as texts.
+    /// 0; sequences in hexadecimal.
     ///
     /// Answers 0 where it was appended before: its link broke then, and it was sent again, maybe while the
     /// lost link is still being read. Refuses it where the one before it is not there: that was refused,
@@ -19,8 +19,9 @@ enum HistoryScripts {
     /// life of the user begins, and what was kept of the old one is of no use.
     static func append(eventsMax: Int, ageMilliseconds: Int, positionMilliseconds: Int) -> String {
         """
-        local mark=redis.call('GET',ARGV[4]) or '' if mark>=ARGV[3] then return 0 end \
-        if tonumber(ARGV[5],16)>0 and mark<ARGV[5] then \
+        local mark=tonumber(redis.call('GET',ARGV[4]) or '0',16) or 0 \
+        if mark>=tonumber(ARGV[3],16) then return 0 end \
+        if mark<tonumber(ARGV[5],16) then \
         return redis.error_reply('GAP the event before this one is not in history') end \
         local p=redis.pcall('GET',KEYS[2]) local t=redis.call('TIME') \
         local now=t[1]*1000+math.floor(t[2]/1000) local last,n,born,id,event \

@@ -34,8 +34,8 @@ extension RouterCore {
     }
 
     /// Writes a device, and that its user is online, unless the user has as many as may be. What nodes
-    /// wrote whose lease has ended does not count then, and goes. While it has no lease yet a node names
-    /// itself here, so that others find what it wrote should it never have one.
+    /// wrote whose lease has ended does not count then, and goes. While its lease is not known to stand a
+    /// node names itself here, so that others find what it wrote should it never have one.
     private static var arriveScript: StaticString {
         """
         --skein arrive

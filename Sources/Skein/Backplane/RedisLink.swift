@@ -52,8 +52,8 @@ struct Awaited: BitwiseCopyable {
         case authenticate, select, role, setName, publish, canary, session, poll
         /// A script being loaded, an event appended and published by it; the epoch; a user's history.
         case load, append, epoch, history
-        /// How far this node's events are in history.
-        case mark
+        /// How far this node's events are in history, and the end of an epoch.
+        case mark, ending
         /// The presence link's own canary: a write that changes nothing.
         case probe
         /// The own link's: it has to say something once a second.

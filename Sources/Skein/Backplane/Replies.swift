@@ -124,7 +124,7 @@ extension RouterCore {
     /// - Returns: whether a text is what was asked for.
     private func took(_ text: String, _ kind: Awaited.Kind) -> Bool {
         switch kind {
-        case .epoch: epochHeard(text)
+        case .epoch, .ending: epochHeard(text)
         case .mark: markHeard(text)
         case .load: state.appendHash = Array(text.utf8)
         default: return false
@@ -162,7 +162,8 @@ extension RouterCore {
         case .arrival: arrivalAnswered(awaited, isPresent)
         case .sweep: swept(hasMore: isPresent == true)
         case .beat: beatAnswered(was: isPresent ?? true)
-        case .authenticate, .select, .role, .load, .canary, .write, .pulse, .revocations, .nodes, .clear: break
+        case .authenticate, .select, .role, .load, .canary, .write, .pulse, .ending, .revocations, .nodes, .clear:
+            break
         }
     }
 
@@ -187,9 +188,11 @@ extension RouterCore {
         // Leases are no reason to give up a link; presence tells of a Redis that takes no writes.
         let isOfRegistry = awaited.kind == .beat || awaited.kind == .nodes || awaited.kind == .clear
         if isOfRegistry, refusal.leavesLink || refusal == .other {
+            if awaited.kind == .beat { state.registry.beatRefused() }
             registryRefused(text)
             return
         }
+        if awaited.kind == .ending, refusal.leavesLink { return }
         let reply = String(text.text.prefix(160))
         let failure = LinkFailure.refused(refusal, need(awaited.kind), reply: reply)
         if role == .presence, state.links[role].isReady {
@@ -235,7 +238,7 @@ extension RouterCore {
         case .pulse: .own
         case .beat, .nodes, .clear: .registry(prefix: state.channelPrefix)
         case .load, .append, .mark: .append(prefix: state.channelPrefix)
-        case .epoch, .history: .history(prefix: state.channelPrefix)
+        case .epoch, .history, .ending: .history(prefix: state.channelPrefix)
         case .session, .poll: .session
         case .revocation, .revocations: .revocations(prefix: state.channelPrefix)
         }

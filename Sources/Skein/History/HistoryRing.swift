@@ -2,6 +2,7 @@
 // it came and how long it is, none of them wrapped around the end. The block grows by doubling, so a
 // user who is sent events all the time costs no allocation.
 
+internal import Glibc
 internal import SkeinIO
 
 /// A plain value that its record owns, as records hold everything: whoever drops it frees it first.
@@ -80,7 +81,14 @@ struct HistoryRing: BitwiseCopyable {
     /// Moves to a larger block. - Parameter size: a power of two.
     mutating func grow(to size: Int) {
         precondition(size > Int(capacity) && size.nonzeroBitCount == 1, "not a larger block")
-        let larger = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 16)
+        // Until the first time around, every place stays what it was: the kernel moves the pages of a large
+        // block, and nothing is copied, which is what keeps other connections waiting.
+        if tail <= capacity, let same = unsafe realloc(exists ? block : nil, size) {
+            address = UInt(bitPattern: same)
+            capacity = UInt32(size)
+            return
+        }
+        guard let larger = unsafe malloc(size) else { fatalError("out of memory") }
         var end = 0
         var place = head
         for _ in 0..<count {
@@ -90,7 +98,7 @@ struct HistoryRing: BitwiseCopyable {
             end += bytes
             place &+= UInt32(bytes)
         }
-        if exists { unsafe block.deallocate() }
+        unsafe Glibc.free(block)
         address = UInt(bitPattern: larger)
         capacity = UInt32(size)
         head = 0
@@ -104,7 +112,7 @@ struct HistoryRing: BitwiseCopyable {
     }
 
     mutating func free() {
-        if exists { unsafe block.deallocate() }
+        if exists { unsafe Glibc.free(block) }
         self = HistoryRing()
     }
 

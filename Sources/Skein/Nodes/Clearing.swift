@@ -68,7 +68,10 @@ extension RouterCore {
             writer.appendBulk(decimal: Int64(NodeRegistry.usersPerStep))
             writer.appendBulk(decimal: Int64(Self.quietMilliseconds))
             writer.appendBulk(isForced ? "1" : "0")
-            RESPCommand.writeBulk(state.appendedKey.span, into: &writer)
+            // While anything of it may come again, it has to be known by its mark.
+            let isAllKept = state.journal.nextSequence - 1 <= state.acknowledgedSequence
+            let mark = isAllKept ? state.appendedKey : keys[0]
+            RESPCommand.writeBulk(mark.span, into: &writer)
         }
     }
 

@@ -65,6 +65,11 @@ struct NodeRegistry {
         self.startedAtMilliseconds = startedAtMilliseconds
     }
 
+    mutating func beatRefused() {
+        beatsEnded = min(beatsEnded + 1, beats)
+        namesThrough = beats
+    }
+
     /// A Redis may have begun anew.
     mutating func nameAgain() {
         namesThrough = beats

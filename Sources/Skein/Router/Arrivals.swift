@@ -74,10 +74,13 @@ extension RouterCore {
         if isWithin == false { endWaiter(place, .tooMany) } else { givePlace(place) }
     }
 
-    /// Redis is not waited for any more.
+    /// Redis is not waited for any more. What it still counts as one too many is here by then, and is said
+    /// again.
     func givePlaces() {
         for place in 0..<UInt32(state.waiters.highWater) where state.waiters.isLive(place) {
-            if !state.waiters[place].hasPlace, !state.waiters[place].needsSession { givePlace(place) }
+            guard !state.waiters[place].hasPlace, !state.waiters[place].needsSession else { continue }
+            givePlace(place)
+            oweRestatement()
         }
     }
 

@@ -33,7 +33,7 @@ extension RouterCore {
 
     /// Before anything is sent on a new link: whether Redis still has what it said it has.
     func askForMark() {
-        guard state.keepsHistory, state.keptAcknowledged > 0 else { return }
+        guard state.keepsHistory, state.keptAcknowledged > 0, markStands else { return }
         state.links[.publish].command(Awaited(kind: .mark), room: state.appendedKey.count + 64) { writer in
             RESPCommand.writeArray(2, into: &writer)
             writer.appendBulk("GET")
@@ -41,10 +41,17 @@ extension RouterCore {
         }
     }
 
+    /// It ends by its own time, long after what it speaks of.
+    private var markStands: Bool {
+        let age = max(state.limits.historyPositionAge, state.limits.historyAge)
+        return state.now.nanoseconds(since: state.keptAt) < age.nanoseconds / 2
+    }
+
     /// Up to which of this node's events Redis has them in history; nothing: none.
     func markHeard(_ text: String) {
         let mark = UInt64(text, radix: 16) ?? 0
-        guard mark < state.keptAcknowledged else { return }
+        // A node that leaves takes its mark away itself.
+        guard mark < state.keptAcknowledged, !state.registry.isRetiring else { return }
         state.keptAcknowledged = mark
         eventsWereLost()
     }
@@ -60,12 +67,12 @@ extension RouterCore {
         endEpoch()
     }
 
-    /// Whoever finds it first ends it for all.
+    /// Whoever finds it first ends it for all. Where Redis refuses that, the next pulse tries again.
     private func endEpoch() {
         guard let lost = state.lostEpoch, lost == state.epoch, state.links[.own].isReady else { return }
         let new = max(1, state.shared.host.random())
         let room = Self.endScript.utf8CodeUnitCount + state.epochKey.count + 192
-        state.links[.own].command(Awaited(kind: .pulse), room: room) { writer in
+        state.links[.own].command(Awaited(kind: .ending), room: room) { writer in
             RESPCommand.writeArray(6, into: &writer)
             writer.appendBulk("EVAL")
             writer.appendBulk(Self.endScript)
@@ -77,13 +84,13 @@ extension RouterCore {
                 writer.append("\r\n")
             }
         }
-        askForEpoch()
     }
 
     private static var endScript: StaticString {
         """
         --skein end
-        if redis.call('GET',KEYS[1])==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2]) end return 0
+        if redis.call('GET',KEYS[1])==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2]) end \
+        return redis.call('GET',KEYS[1])
         """
     }
 
@@ -97,6 +104,7 @@ extension RouterCore {
         if state.lostEpoch == 0 { state.lostEpoch = epoch }
         if state.lostEpoch == epoch { endEpoch() } else { state.lostEpoch = nil }
         guard isAnother else { return }
+        state.keptAcknowledged = 0
         // Redis lost what it had: what any of them missed is not to be known.
         log(.warning, "Redis began a new history: clients are told to come back and read their state again")
         for user in 0..<UInt32(state.users.highWater) where state.users.isLive(user) {

@@ -53,8 +53,11 @@ extension RouterCore {
             state.links[.publish].filling.count < Self.fillBytesMax
         {
             state.sentSequence = max(state.sentSequence, state.journal.firstSequence - 1) + 1
-            // Redis had it when the last link broke: it has come back since.
-            if state.sentSequence <= state.doubtfulThrough, state.journal.entry(state.sentSequence).isHeard {
+            // Redis had it when the last link broke: it has come back since. What a history keeps is sent all
+            // the same, for Redis may have lost it again; the script knows it by its number.
+            if state.sentSequence <= state.doubtfulThrough, state.journal.entry(state.sentSequence).isHeard,
+                !isKept(EventView(record: state.journal.record(state.sentSequence)))
+            {
                 state.journal.markSkipped(state.sentSequence)
                 passSkipped()
                 continue
@@ -62,6 +65,10 @@ extension RouterCore {
             write(state.sentSequence)
             metrics.published.add()
         }
+    }
+
+    private func isKept(_ event: EventView) -> Bool {
+        state.keepsHistory && !event.flags.contains(.transient)
     }
 
     static var fillBytesMax: Int { 262_144 }
@@ -86,7 +93,7 @@ extension RouterCore {
         state.channel.writer.append("user:")
         state.channel.writer.append(event.user)
         let channel = state.channel.bytes
-        guard !state.keepsHistory || event.flags.contains(.transient) else {
+        guard !isKept(event) else {
             writeAppend(event.user, sequence)
             return
         }
@@ -129,7 +136,10 @@ extension RouterCore {
     @inline(__always)
     func acknowledged(isKept: Bool) {
         state.acknowledgedSequence += 1
-        if isKept { state.keptAcknowledged = state.acknowledgedSequence }
+        if isKept {
+            state.keptAcknowledged = state.acknowledgedSequence
+            state.keptAt = state.now
+        }
         passSkipped()
         releaseJournal()
         if !state.unready.isEmpty { serveUnready() }
@@ -233,7 +243,7 @@ extension RouterCore {
         if entry.isHeard { return true }
         guard sequence < state.heardSequence else { return false }
         let event = EventView(record: state.journal.record(sequence))
-        guard state.keepsHistory, !event.flags.contains(.transient) else { return true }
+        guard isKept(event) else { return true }
         guard sequence < state.keptSequence else { return false }
         guard let user = state.users.find(event.user, hash: event.userHash) else { return true }
         return state.users[user].reads == 0
@@ -247,6 +257,7 @@ extension RouterCore {
 
     private func isPassed(_ sequence: UInt64) -> Bool {
         let event = EventView(record: state.journal.record(sequence))
+        guard isKept(event) else { return false }
         return state.users.find(event.user, hash: event.userHash).map { isPassed(sequence, $0) } ?? false
     }
 
@@ -265,7 +276,7 @@ extension RouterCore {
             if entry.isLocal, !isBack(sequence, entry) {
                 let event = EventView(record: state.journal.record(sequence))
                 if let user = state.users.find(event.user, hash: event.userHash) {
-                    if isPassed(sequence, user) {
+                    if isKept(event), isPassed(sequence, user) {
                         sequence += 1
                         continue
                     }

@@ -246,7 +246,7 @@ extension RouterCore {
             return
         }
         if state.users[user].isPlaced {
-            bringUp(user, page, reply)
+            bringUp(user, read, page, reply)
         } else if hasOpenDevice(user) {
             if canRead, state.users[user].placesAt == .none { placeBehindMark(user, page.tip) }
         } else {
@@ -291,7 +291,7 @@ extension RouterCore {
         let count = reply.value[2].count
         offsets.reserveCapacity(count)
         for index in 0..<count {
-            guard reply.value[2][index].count == 2, reply.value[2][index][1].count == 2 else { return nil }
+            guard reply.value[2][index].count == 2, reply.value[2][index][1].count >= 2 else { return nil }
             let offset = reply.value[2][index][0].withBytes { Offset(parsing: Self.bytes($0)) }
             guard let offset else { return nil }
             offsets.append(offset)
@@ -311,10 +311,17 @@ extension RouterCore {
     }
 
     /// Gives a user's devices what they missed, or tells them to come back.
-    private func bringUp(_ user: UInt32, _ page: HistoryPage, _ reply: borrowing RESPReply) {
+    private func bringUp(
+        _ user: UInt32, _ read: HistoryRead, _ page: HistoryPage, _ reply: borrowing RESPReply
+    ) {
         guard page.tip != state.users[user].last else { return }
+        guard page.tip > state.users[user].last || hasLost(read, page) else {
+            // It was answered before what was heard since; who waits for it reads again.
+            if state.users[user].reads == 0 { catchUp(user) }
+            return
+        }
         guard let missed = page.missed(since: state.users[user].last) else {
-            if page.tip < state.users[user].last { eventsWereLost() }
+            if hasLost(read, page) { eventsWereLost() }
             state.users[user].last = page.tip
             sendBack(user)
             return
@@ -334,12 +341,21 @@ extension RouterCore {
         state.users[user].last = page.tip
     }
 
+    /// Redis stands behind a place where this node had already seen it when it asked. What a client says of
+    /// its place proves nothing.
+    private func hasLost(_ read: HistoryRead, _ page: HistoryPage) -> Bool {
+        guard read.waiter == ConnectionRecord.none, let from = read.from else { return false }
+        return page.tip < from
+    }
+
     /// - Returns: false where the entry is not an event of a node's.
     private func withEvent(
         _ index: Int, of reply: borrowing RESPReply, _ user: UInt32,
         _ body: (inout EventView, EventSource) -> Void
     ) -> Bool {
-        reply.value[2][index][1][1].withBytes { payload in
+        // Fields and their values: the event is the last.
+        let fields = reply.value[2][index][1].count
+        return reply.value[2][index][1][fields - 1].withBytes { payload in
             let payload = Self.bytes(payload)
             guard var event = self.event(in: payload, .relay) else { return false }
             event.user = state.users.id(of: user)

@@ -150,6 +150,7 @@ struct RouterState: ~Copyable {
     var localSequence: UInt64 = 0
     /// The newest that Redis said is in history.
     var keptAcknowledged: UInt64 = 0
+    var keptAt = Instant(nanoseconds: 0)
     /// The newest that went to a history on the link as it is.
     var appendedSequence: UInt64 = 0
     /// Sent before the link broke, and not answered for: Redis may have them.

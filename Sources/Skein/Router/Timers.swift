@@ -212,9 +212,9 @@ extension RouterCore {
     private func finishIfDone() {
         guard let finishBy = state.finishBy else { return }
         // Then, and not sooner, nothing is written under this node's name any more.
-        if hasSettled(.presence), hasSettled(.publish) { retire() }
-        let isEmpty = RedisLink.Role.allCases.allSatisfy(hasSettled) && state.registry.isRetired
         let isSent = state.journal.nextSequence - 1 <= state.acknowledgedSequence
+        if hasSettled(.presence), isSent || !state.links[.publish].isReady { retire() }
+        let isEmpty = RedisLink.Role.allCases.allSatisfy(hasSettled) && state.registry.isRetired
         if (isEmpty && isSent) || state.now >= finishBy { state.isFinished = true }
     }
 

@@ -6,14 +6,17 @@ internal import SkeinWire
 
 /// The members of one JSON object.
 struct TokenJSON: ~Copyable {
-    /// Members that an object of a token may have.
-    static let membersMax = 256
+    /// Members that a token's claims may have, and its head, which is read before anyone vouches for it.
+    static let claimsMax = 256
+    static let headMax = 32
 
     private let json: [UInt8]
     private let index: ObjectIndex
 
     /// - Returns: `nil` also where `json` is no object, names a member twice or has too many.
-    static func read<R>(_ json: [UInt8], _ body: (borrowing TokenJSON) -> R?) -> R? {
+    static func read<R>(
+        _ json: [UInt8], membersMax: Int, _ body: (borrowing TokenJSON) -> R?
+    ) -> R? {
         guard UTF8Validator.isValid(json.span) else { return nil }
         let slots = UnsafeMutablePointer<ObjectIndex.Member>.allocate(capacity: membersMax)
         defer { unsafe slots.deallocate() }
@@ -72,7 +75,7 @@ struct TokenJSON: ~Copyable {
 
 extension TokenHeader {
     init?(json: [UInt8]) {
-        let header = TokenJSON.read(json) { members -> TokenHeader? in
+        let header = TokenJSON.read(json, membersMax: TokenJSON.headMax) { members -> TokenHeader? in
             guard members.mayBeText("alg"), members.mayBeText("kid") else { return nil }
             return TokenHeader(
                 alg: members.text("alg"), kid: members.text("kid"), hasCritical: members.has("crit"))
@@ -86,7 +89,7 @@ extension TokenClaims {
     /// - Returns: `nil` also where a time is there and no number: to take it for absent would let the
     ///   token live for ever.
     init?(json: [UInt8]) {
-        let claims = TokenJSON.read(json) { members -> TokenClaims? in
+        let claims = TokenJSON.read(json, membersMax: TokenJSON.claimsMax) { members -> TokenClaims? in
             var claims = TokenClaims()
             // A user ID that is no string stands for none: `{"sub": 7}` is not user "7".
             claims.subject = members.text("sub")
