@@ -25,6 +25,9 @@ struct SimulationTests {
         (1051, "a connection accepted as its shard ended was never closed"),
         (3247, "a drain after a shortage of descriptors spun, for its pause was never over"),
         (1590, "a drain that met a full inbox never reached that shard"),
+        (669, "a node that ended before its first lease left its devices in Redis"),
+        (44017, "an event read from history was taken for a sign that pushes before it had come"),
+        (53542, "a device let in while Redis was silent was refused by it later, and never written"),
     ]
 
     @Test func seedsThatFoundSomething() async throws {

@@ -194,7 +194,7 @@ extension RouterCore {
     /// - Returns: false when it was heard before.
     @inline(__always)
     @discardableResult
-    func noteOwn(_ sequence: UInt64) -> Bool {
+    func noteOwn(_ sequence: UInt64, isPushed: Bool = true) -> Bool {
         guard sequence < state.journal.nextSequence else { return false }
         if sequence >= state.journal.firstSequence {
             let entry = state.journal.entry(sequence)
@@ -205,7 +205,7 @@ extension RouterCore {
             guard sequence > state.heardSequence else { return false }
         }
         metrics.heard.add()
-        state.heardSequence = max(state.heardSequence, sequence)
+        if isPushed { state.heardSequence = max(state.heardSequence, sequence) }
         releaseJournal()
         return true
     }

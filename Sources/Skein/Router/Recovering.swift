@@ -19,22 +19,22 @@ extension RouterCore {
         event.user = id
         event.userHash = UserHash.of(id)
         guard let user = state.users.find(id, hash: event.userHash) else {
-            if case .own(let sequence, _, _) = source { noteKept(sequence) }
+            if case .own(let sequence, _, _) = source { noteKept(sequence, .push) }
             return
         }
         guard state.users[user].isPlaced else {
             // Whoever is open here was not told of history; who waits will be told of a later offset.
             state.users[user].left = max(state.users[user].left, offset)
-            if isForDevices(source, of: user) { deliver(event) }
+            if isForDevices(source, of: user, by: .push) { deliver(event) }
             return
         }
         let last = state.users[user].last
         if state.users[user].reads > 0 {
             state.users[user].left = max(state.users[user].left, offset)
         } else if offset.follows(last) {
-            forward(&event, offset, source, to: user)
+            forward(&event, offset, source, to: user, by: .push)
         } else if offset.number <= last.number && offset.first <= last.first {
-            if case .own(let sequence, _, _) = source { noteKept(sequence) }
+            if case .own(let sequence, _, _) = source { noteKept(sequence, .push) }
             metrics.duplicates.add()
         } else {
             state.users[user].left = max(state.users[user].left, offset)
@@ -44,13 +44,13 @@ extension RouterCore {
 
     /// The next event of a user, to the user's shard.
     private func forward(
-        _ event: inout EventView, _ offset: Offset, _ source: EventSource, to user: UInt32
+        _ event: inout EventView, _ offset: Offset, _ source: EventSource, to user: UInt32, by way: Way
     ) {
         state.users[user].last = offset
         if case .own(let sequence, _, _) = source {
             state.users[user].passedThrough = max(state.users[user].passedThrough, sequence)
         }
-        guard isForDevices(source, of: user) else {
+        guard isForDevices(source, of: user, by: way) else {
             metrics.duplicates.add()
             return
         }
@@ -58,13 +58,18 @@ extension RouterCore {
         deliver(event)
     }
 
-    private func noteKept(_ sequence: UInt64) {
-        noteOwn(sequence)
-        if sequence < state.journal.nextSequence { state.keptSequence = max(state.keptSequence, sequence) }
+    /// How an event reached this node. Pushes come in the order in which events were published, and what a
+    /// read brings may be ahead of them.
+    private enum Way { case push, read }
+
+    private func noteKept(_ sequence: UInt64, _ way: Way) {
+        noteOwn(sequence, isPushed: way == .push)
+        guard way == .push, sequence < state.journal.nextSequence else { return }
+        state.keptSequence = max(state.keptSequence, sequence)
     }
 
     /// Whether the user's devices here are to get an event that was heard, or read.
-    private func isForDevices(_ source: EventSource, of user: UInt32) -> Bool {
+    private func isForDevices(_ source: EventSource, of user: UInt32, by way: Way) -> Bool {
         switch source {
         case .backend: return true
         case .other(let node, let sequence):
@@ -72,7 +77,7 @@ extension RouterCore {
             let isNew = heardOther(node, sequence)
             return isNew || state.users[user].isPlaced
         case .own(let sequence, _, _):
-            noteKept(sequence)
+            noteKept(sequence, way)
             // What was accepted before the first device came, each was told of when it came; after
             // that they may have been served without Redis. A number that was never given is
             // somebody else's invention.
@@ -257,7 +262,7 @@ extension RouterCore {
             // What is replayed from here must not be given again should Redis fall silent.
             for index in page.offsets.indices {
                 _ = withEvent(index, of: reply, user) { _, source in
-                    if case .own(let sequence, _, _) = source { noteKept(sequence) }
+                    if case .own(let sequence, _, _) = source { noteKept(sequence, .read) }
                 }
             }
         }
@@ -329,7 +334,7 @@ extension RouterCore {
         metrics.catchUps.add()
         for index in missed.reversed() {
             let isDelivered = withEvent(index, of: reply, user) { event, source in
-                forward(&event, page.offsets[index], source, to: user)
+                forward(&event, page.offsets[index], source, to: user, by: .read)
             }
             guard isDelivered else {
                 state.users[user].last = page.tip
