@@ -19,8 +19,8 @@
 #include "../Load/frame.h"
 #include "../Load/token.h"
 
-#define tickNanoseconds (10 * nanosecondsPerMillisecond)
-#define bodyBytes 60000
+#define tickNanoseconds nanosecondsPerMillisecond
+#define bodyBytesMax 60000
 #define headBytesMax 4096
 
 typedef enum { kindSlowHead, kindStopped, kindSender } Kind;
@@ -121,9 +121,11 @@ static void upgrade(Peer *peer, TokenSource *tokens) {
     peer->isConnected = true;
 }
 
+static size_t bodyBytes;
+
 /// One message to the next stopped reader that is still there.
 static bool feed(Peer *sender, Peer *stopped, uint32_t count, uint32_t *next) {
-    static uint8_t message[bodyBytes + 256], frame[bodyBytes + 512];
+    static uint8_t message[bodyBytesMax + 256], frame[bodyBytesMax + 512];
     static size_t written, length;
     if (written == length) {
         uint32_t tries = 0;
@@ -168,9 +170,9 @@ static void print(const char *name, const Lives *lives, const char *tail) {
 }
 
 int main(int argumentCount, char **arguments) {
-    if (argumentCount != 7) {
+    if (argumentCount != 8) {
         fprintf(stderr,
-                "usage: crowd PORT SECRET SLOW_HEADS STOPPED_READERS MESSAGES_PER_SECOND DEADLINE_SECONDS\n"
+                "usage: crowd PORT SECRET SLOW_HEADS STOPPED_READERS MESSAGES_PER_SECOND MESSAGE_BYTES DEADLINE_SECONDS\n"
                 "Runs until SIGTERM, then prints one JSON line.\n");
         return 2;
     }
@@ -178,7 +180,9 @@ int main(int argumentCount, char **arguments) {
     uint32_t slowCount = (uint32_t)atoi(arguments[3]), stoppedCount = (uint32_t)atoi(arguments[4]);
     double rate = atof(arguments[5]);
     // Past the deadline by five seconds is not lateness but a connection that nobody closes.
-    hungAfter = nanosecondsFromSeconds(atof(arguments[6]) + 5);
+    bodyBytes = (size_t)atoi(arguments[6]);
+    if (bodyBytes > bodyBytesMax) bodyBytes = bodyBytesMax;
+    hungAfter = nanosecondsFromSeconds(atof(arguments[7]) + 5);
     signal(SIGTERM, end);
     loop = epoll_create1(EPOLL_CLOEXEC);
     stoppedTokens = tokenSourceMake(NULL, arguments[2], "stopped", 3600);
