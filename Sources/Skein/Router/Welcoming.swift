@@ -150,10 +150,13 @@ extension RouterCore {
         let count = event.recordBytes
         state.replay.write(room: count + 4) { writer in
             writer.store(UInt32(count))
-            let record = UnsafeMutablePointer<UInt8>.allocate(capacity: count)
-            unsafe event.store(to: record)
-            unsafe writer.append(unsafe: record, count: count)
-            unsafe record.deallocate()
+            writer.withUnused { memory in
+                unsafe memory.withUnsafeMutableBufferPointer { room in
+                    guard let place = room.baseAddress, room.count >= count else { return 0 }
+                    unsafe event.store(to: place)
+                    return count
+                }
+            }
         }
     }
 
