@@ -44,8 +44,13 @@ extension ShardCore {
         return next
     }
 
+    /// Deadlines that one turn sees to: a crowd that came together is closed together, and others'
+    /// messages come in between.
+    private static var timersPerTurn: Int { 64 }
+
     func fireTimers() {
-        while let slot = state.timers.popDue(at: state.now) {
+        for _ in 0..<Self.timersPerTurn {
+            guard let slot = state.timers.popDue(at: state.now) else { return }
             guard state.connections.isLive(slot) else { continue }
             fire(slot)
         }
