@@ -27,6 +27,7 @@ struct SimulationTests {
         (1590, "a drain that met a full inbox never reached that shard"),
         (669, "a node that ended before its first lease left its devices in Redis"),
         (44017, "an event read from history was taken for a sign that pushes before it had come"),
+        (53379, "a device without offsets was given again what Redis had lost and was sent anew"),
         (53542, "a device let in while Redis was silent was refused by it later, and never written"),
     ]
 

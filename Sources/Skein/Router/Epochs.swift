@@ -107,8 +107,9 @@ extension RouterCore {
         state.keptAcknowledged = 0
         // Redis lost what it had: what any of them missed is not to be known.
         log(.warning, "Redis began a new history: clients are told to come back and read their state again")
+        // Those too that know no offset: what they were given may be appended again, and look new.
         for user in 0..<UInt32(state.users.highWater) where state.users.isLive(user) {
-            guard state.users[user].isPlaced else { continue }
+            guard state.users[user].isPlaced || hasOpenDevice(user) else { continue }
             state.users[user].isPlaced = false
             state.users[user].placesAt = .none
             state.users[user].left = .none
