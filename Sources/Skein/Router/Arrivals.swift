@@ -29,6 +29,7 @@ extension RouterCore {
         if state.users[user].deviceCount == 0 {
             state.users[user].deliveredSince = state.journal.nextSequence
             state.users[user].deliveredThrough = 0
+            state.users[user].heardOthers = false
             // What is under way to Redis is not for it, and comes after what is known here.
             if state.journal.count > 0 { state.users[user].isPlaced = false }
         }

@@ -107,10 +107,12 @@ extension RouterCore {
         state.keptAcknowledged = 0
         // Redis lost what it had: what any of them missed is not to be known.
         log(.warning, "Redis began a new history: clients are told to come back and read their state again")
-        // Those too that know no offset: what they were given may be appended again, and look new.
+        // Those too that know no offset and were given other nodes' events: these may be appended again, and
+        // look new.
         for user in 0..<UInt32(state.users.highWater) where state.users.isLive(user) {
-            guard state.users[user].isPlaced || hasOpenDevice(user) else { continue }
+            guard state.users[user].isPlaced || state.users[user].heardOthers else { continue }
             state.users[user].isPlaced = false
+            state.users[user].heardOthers = false
             state.users[user].placesAt = .none
             state.users[user].left = .none
             if state.users[user].deviceCount > 0 { sendBack(user) }

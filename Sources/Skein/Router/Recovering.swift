@@ -25,6 +25,7 @@ extension RouterCore {
         guard state.users[user].isPlaced else {
             // Whoever is open here was not told of history; who waits will be told of a later offset.
             state.users[user].left = max(state.users[user].left, offset)
+            if case .other = source { state.users[user].heardOthers = true }
             if isForDevices(source, of: user, by: .push) { deliver(event) }
             return
         }

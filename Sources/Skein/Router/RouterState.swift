@@ -22,6 +22,8 @@ struct RoutedUser: UserKeyed {
     /// Grows with each arrival and departure, so that a delayed step sees whether it still holds.
     var change: UInt32 = 0
     var isPresent = false
+    /// Devices here were given an event of another node's, and not its offset.
+    var heardOthers = false
     /// `last` says where the user's devices here stand.
     var isPlaced = false
     /// Reads of the user's history that wait or are out. While there is one, it brings what comes.
