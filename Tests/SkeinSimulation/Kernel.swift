@@ -116,15 +116,7 @@ final class Kernel {
         isDead = true
         connecting = []
         for descriptor in openDescriptors {
-            switch descriptor.kind {
-            case .stream(let stream): stream.nodeCloses(reset: world.historyChance.oneIn(2))
-            case .listener(let listener):
-                listener.isClosed = true
-                for stream in listener.waiting { stream.nodeCloses(reset: true) }
-                listener.waiting = []
-            case .reserve, .unconnected: break
-            }
-            descriptor.kind = .reserve
+            end(descriptor, reset: descriptor.stream != nil && world.historyChance.oneIn(2))
         }
     }
 
@@ -142,8 +134,12 @@ final class Kernel {
         }
         table[Int(fd)] = nil
         openCount -= 1
+        end(descriptor, reset: descriptor.resetsOnClose)
+    }
+
+    private func end(_ descriptor: Descriptor, reset: Bool) {
         switch descriptor.kind {
-        case .stream(let stream): stream.nodeCloses(reset: descriptor.resetsOnClose)
+        case .stream(let stream): stream.nodeCloses(reset: reset)
         case .listener(let listener):
             listener.isClosed = true
             for stream in listener.waiting { stream.nodeCloses(reset: true) }

@@ -112,9 +112,9 @@ package final class Simulation {
     func planAccidents() {
         let faults = world.scenario.faults
         let span = world.scenario.safetySeconds * 1_000
-        func plan(_ kind: Accident, _ count: Int) {
+        func plan(_ kind: Accident, _ count: Int, by chance: ReferenceWritableKeyPath<World, Chance> = \.chance) {
             for _ in 0..<count {
-                accidents.append((world.now + Int64(world.chance.below(span)) * 1_000_000, kind))
+                accidents.append((world.now + Int64(world[keyPath: chance].below(span)) * 1_000_000, kind))
             }
         }
         plan(.stallLoop, faults.loopStalls)
@@ -124,16 +124,11 @@ package final class Simulation {
         plan(.stallRedis, faults.redisStalls)
         plan(.restartRedis, faults.redisRestarts)
         plan(.deleteSession, faults.sessionDeletions)
-        func planLater(_ kind: Accident, _ count: Int) {
-            for _ in 0..<count {
-                accidents.append((world.now + Int64(world.historyChance.below(span)) * 1_000_000, kind))
-            }
-        }
-        planLater(.forgetScripts, faults.forgottenScripts)
-        planLater(.killNode, faults.nodeKills)
-        planLater(.restartNode, faults.nodeRestarts)
-        planLater(.freezeNode, faults.nodeFreezes)
-        planLater(.failOver, faults.failovers)
+        plan(.forgetScripts, faults.forgottenScripts, by: \.historyChance)
+        plan(.killNode, faults.nodeKills, by: \.historyChance)
+        plan(.restartNode, faults.nodeRestarts, by: \.historyChance)
+        plan(.freezeNode, faults.nodeFreezes, by: \.historyChance)
+        plan(.failOver, faults.failovers, by: \.historyChance)
         if world.scenario.drainsEarly { plan(.drain, 1) }
         accidents.sort { $0.at > $1.at }
     }
