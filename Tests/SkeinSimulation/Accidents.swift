@@ -54,6 +54,7 @@ extension Simulation {
     // MARK: Accidents
 
     func happen(_ now: Int64) {
+        redis.deliverLate()
         if now >= nextNote { publishNote(now) }
         guard let accident = accidents.last, now >= accident.at else { return }
         accidents.removeLast()

@@ -38,6 +38,8 @@ final class FakeRedis {
     private var listeners: [[UInt8]: [RedisConnection]] = [:]
     /// Subscriptions that were confirmed and not carried out: a planted mistake.
     private var owed: [(channel: [UInt8], connection: RedisConnection, due: Int64)] = []
+    /// Pushes that others overtake: a planted mistake.
+    private var late: [(push: [UInt8], hearer: RedisConnection, due: Int64)] = []
     private(set) var publishes = 0
     private(set) var replica: (devices: [[UInt8]: [[UInt8]: [UInt8]]], registry: FakeRegistry, history: FakeHistory.Kept)?
     let history: FakeHistory
@@ -256,7 +258,7 @@ final class FakeRedis {
         var push = Array("*3\r\n$\(kind.utf8.count)\r\n\(kind)\r\n$\(channel.count)\r\n".utf8)
         push += channel
         push += Array("\r\n:\(connection.channels.count)\r\n".utf8)
-        connection.stream.peerWrites(push)
+        deliver(push, to: connection)
     }
 
     private func publish(_ channel: [UInt8], _ payload: [UInt8], from connection: RedisConnection) {
@@ -307,8 +309,27 @@ final class FakeRedis {
         push += Array("\r\n$\(payload.count)\r\n".utf8)
         push += payload
         push += [13, 10]
-        for hearer in hearers { hearer.stream.peerWrites(push) }
+        let isMark = payload.starts(with: Array("fence-".utf8))
+        for hearer in hearers { deliver(push, to: hearer, isMark: isMark) }
         return hearers.count
+    }
+
+    private func deliver(_ push: [UInt8], to hearer: RedisConnection, isMark: Bool = false) {
+        guard world.plant == .forgottenFence, !isMark else {
+            hearer.stream.peerWrites(push)
+            return
+        }
+        late.append((push, hearer, world.now + 200_000_000))
+    }
+
+    /// When a push is due that a planted mistake holds back.
+    var lateDue: Int64 { late.first?.due ?? .max }
+
+    func deliverLate() {
+        while let first = late.first, first.due <= world.now {
+            late.removeFirst()
+            if !first.hearer.isCut { first.hearer.stream.peerWrites(first.push) }
+        }
     }
 
     /// The mark that a repeated event would be known by is spoiled.

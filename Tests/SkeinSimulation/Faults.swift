@@ -26,6 +26,11 @@ package enum Plant: String, CaseIterable, Sendable {
     case lostTail
     /// A connection is shut down before what is queued for it has gone out.
     case forgottenFlush
+    /// The mark of a fence overtakes what was published before it.
+    case forgottenFence
+    /// A slot is given to the next connection while the last one's receive is in flight, and what that
+    /// ends with is taken for the next one's.
+    case earlyReuse
     /// What a node has in Redis of devices that went while it was away stays there.
     case forgottenSweep
     /// A buffer is written to while its send is in flight.

@@ -10,6 +10,8 @@ final class Sender {
         var receiver: Int
         var order: Int
         var status: Status
+        /// When its sender knew that it was accepted.
+        fileprivate(set) var confirmedOrder = Int.max
         /// It was confirmed while Redis was silent, and may have gone with its node.
         var isOnlyLocal = false
     }
@@ -85,6 +87,7 @@ final class Ledger {
     /// - Returns: the message's number with its sender.
     func say(_ sender: Sender, to receiver: Int, _ status: Sender.Status = .open) -> Int {
         sender.sent.append(Sender.Sent(receiver: receiver, order: world.order, status: status))
+        if status == .confirmed { sender.sent[sender.sent.count - 1].confirmedOrder = world.order }
         return sender.sent.count - 1
     }
 
@@ -135,6 +138,7 @@ final class Ledger {
         if !hasOffset { device.unplaced[mark] = device.returns }
         if word == .confirmation {
             sender.sent[message].status = .confirmed
+            sender.sent[message].confirmedOrder = min(world.order, sender.sent[message].confirmedOrder)
             sender.sent[message].isOnlyLocal = !hasOffset
         }
         if device.node != sender.node { world.reach(sender.user < 0 ? .heardBackend : .crossedNodes) }
@@ -203,6 +207,31 @@ final class Ledger {
                 }
             }
         }
+    }
+
+    /// A device is told to leave: what was confirmed before its node began to drain has come before that.
+    func checkFence(_ device: Device, drainedOrder: Int) {
+        guard !world.scenario.faults.isLossy, device.lastConnectedOrder > steadySince(device.node) else { return }
+        for sender in senders {
+            let since = max(device.lastConnectedOrder, steadySince(sender.node))
+            for (message, sent) in sender.sent.enumerated()
+            where sent.order > since && sent.confirmedOrder < drainedOrder
+                && [device.user, -1].contains(sent.receiver)
+            {
+                world.reach(.fenced)
+                guard !device.heard.contains(Self.mark(sender.number, message, .event)) else { continue }
+                world.fail("""
+                    user \(device.user) on node \(device.node) was told to leave before it heard \
+                    \(sender.number):\(message), confirmed before the drain
+                    """)
+                return
+            }
+        }
+    }
+
+    /// A backend's word is in Redis from the start, and so is all where there is no Redis.
+    private func steadySince(_ node: Int) -> Int {
+        world.scenario.usesRedis && node >= 0 ? world.steadySince[node] ?? .max : 0
     }
 
     /// Whoever is still there was answered on everything that it asked for.

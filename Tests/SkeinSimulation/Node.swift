@@ -74,11 +74,15 @@ private final class LogEar: @unchecked Sendable {
     func hear(_ event: LogEvent) {
         let text = event.message
         world.note("node \(number): \(text) \(event.fields.map { "\($0.0)=\($0.1)" }.joined(separator: " "))")
+        if text.hasPrefix("Redis is not waited for") || text.hasPrefix("link to Redis lost") {
+            world.steadySince[number] = .max
+        }
         if text.hasPrefix("Redis is not waited for") {
             world.reach(.deliveredLocally)
             if text.contains("did not come back") { world.reach(.eventOverdue) }
         } else if text.hasPrefix("events go through Redis") {
             world.reach(.throughRedisAgain)
+            if world.steadySince[number] == nil { world.steadySince[number] = world.order }
         } else if text.hasPrefix("Redis began a new history") {
             world.reach(.historyBegunAnew)
         } else if text.hasPrefix("link to Redis lost"), event.fields.contains(where: { $0.1 == "silent" }) {
@@ -101,6 +105,8 @@ final class Node {
     private(set) var loops: [LoopRunner] = []
     private(set) var listeners: [Listener] = []
     var isLeaving = false
+    /// When it began to drain.
+    var drainedOrder: Int?
     /// It was told to when nothing went wrong any more.
     var leftCalmly = false
     var wasKilled = false

@@ -99,6 +99,7 @@ extension Simulation {
         }
         if let accident = accidents.last { next = min(next, accident.at) }
         next = min(next, nextNote)
+        next = min(next, redis.lateDue)
         if redis.isStalled { next = min(next, redis.stalledUntil) }
         return next
     }

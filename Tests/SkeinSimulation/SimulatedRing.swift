@@ -51,7 +51,8 @@ final class RingState {
     private(set) var sendOutcomes: [Completion] = []
     private(set) var produced: [Produced] = []
     private var candidates: [Descriptor] = []
-    var releases = 0
+    /// By slot, which of its lives last asked for a receive.
+    private var generations: [UInt32: UInt32] = [:]
 
     init(_ world: World, _ kernel: Kernel, name: String, limits: (count: Int, bytes: Int)) {
         self.world = world
@@ -150,7 +151,18 @@ final class RingState {
             return
         }
         descriptor.reading = reading
+        if world.plant == .earlyReuse, descriptor.stream != nil, !descriptor.isLink, isOfAnotherLife(submission.token) {
+            endReading(descriptor, 0)
+        }
         touch(descriptor)
+    }
+
+    /// A planted mistake: the slot had another connection before.
+    private func isOfAnotherLife(_ token: Token) -> Bool {
+        let last = generations.updateValue(token.generation, forKey: token.slot)
+        guard world.plantsLeft > 0, let last, last != token.generation else { return false }
+        world.plantsLeft = 0
+        return true
     }
 
     private func sendNow(_ descriptor: Descriptor, _ submission: Submission) {

@@ -201,6 +201,7 @@ package final class Simulation {
     func drain(_ node: Node) {
         guard !node.isLeaving else { return }
         node.isLeaving = true
+        node.drainedOrder = world.order
         node.leftCalmly = world.isCalm
         var plan = DrainPlan()
         plan.deadline = .milliseconds(world.chance.pick([300, 2_000, 5_000]))
