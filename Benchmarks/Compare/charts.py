@@ -13,17 +13,20 @@ NAMES = {
     "cpu.svg": "CPU per delivery, less is better",
     "latency.svg": "Latency, less is better",
     "memory.svg": "Memory per idle connection, less is better",
+    "scale.svg": "Cost and latency as connections and fan-out grow",
 }
 STYLE = """
 text { font: 12px system-ui, "Segoe UI", sans-serif; fill: #1f2328 }
 .head { font-weight: 600; font-size: 13px } .small { font-size: 11px; fill: #59636e }
 .skein { fill: #c2410c } .floor { fill: #8b949e } .peer { fill: #3b6fb6 }
-.line { stroke: #8b949e; stroke-opacity: .35 } .bridge { stroke-width: 3; stroke-opacity: .55 }
-line.skein { stroke: #c2410c } line.floor { stroke: #8b949e } line.peer { stroke: #3b6fb6 }
+.line { stroke: #8b949e; stroke-opacity: .35 } .curve { fill: none; stroke-width: 2 } .bridge { stroke-width: 3; stroke-opacity: .55 }
+line.skein, .curve.skein { stroke: #c2410c } line.floor, .curve.floor { stroke: #8b949e }
+line.peer, .curve.peer { stroke: #3b6fb6 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .small { fill: #9198a1 }
   .skein { fill: #f0883e } .floor { fill: #767e87 } .peer { fill: #6ea8fe }
-  line.skein { stroke: #f0883e } line.floor { stroke: #767e87 } line.peer { stroke: #6ea8fe }
+  line.skein, .curve.skein { stroke: #f0883e } line.floor, .curve.floor { stroke: #767e87 }
+  line.peer, .curve.peer { stroke: #6ea8fe }
 }
 """
 WIDTH, MARGIN, LABEL, LINE, GAP = 880, 12, 138, 19, 26
@@ -79,6 +82,41 @@ def spans(x, y, title, entries, show):
     return parts, 22 + len(entries) * LINE + 16
 
 
+def curves(x, y, title, series, show):
+    """One panel: lines over the number of connections, both from zero up, the first logarithmic."""
+    places = sorted({count for _, points in series for count, _ in points})
+    highest = max(value for _, points in series for _, value in points) * 1.1
+    left, room, height = x + 52, PANEL - 52 - 96, 150
+    low, high = math.log10(places[0]), math.log10(places[-1])
+    bottom = y + 24 + height
+
+    def across(count):
+        return left + room * (math.log10(count) - low) / (high - low)
+
+    def up(value):
+        return bottom - height * value / highest
+    parts = [text(x, y + 13, title, "head")]
+    for step in (0, 0.5, 1):
+        parts += [f'<line x1="{left}" y1="{up(highest * step):.1f}" x2="{left + room}" '
+                  f'y2="{up(highest * step):.1f}" class="line"/>',
+                  text(left - 5, up(highest * step) + 4, show(highest * step), "small", "end")]
+    parts += [text(across(count), bottom + 14, number(count), "small", "middle") for count in places]
+    ends = []
+    for server, points in series:
+        line = " ".join(f"{across(count):.1f},{up(value):.1f}" for count, value in points)
+        dash = ' stroke-dasharray="5 3"' if server.loop == "epoll" else ""
+        parts.append(f'<polyline points="{line}" fill="none" class="curve {tint(server)}"{dash}/>')
+        parts += [f'<circle cx="{across(count):.1f}" cy="{up(value):.1f}" r="2.5" class="{tint(server)}"/>'
+                  for count, value in points]
+        ends.append((up(points[-1][1]), server.name))
+    # Names stand beside the ends of their lines, and not on each other.
+    free = y + 12
+    for place, name in sorted(ends):
+        free = max(place + 4, free + 13)
+        parts.append(text(left + room + 6, free, name, "small"))
+    return parts, 24 + height + 20
+
+
 def picture(path, title, note, panels):
     """`panels`: functions of (x, y) that return (parts, height), laid out in two columns."""
     y, parts = MARGIN, []
@@ -107,6 +145,28 @@ def panels_of(summary, names, metric, show, more_is_better=False):
         if entries:
             panels.append(lambda x, y, name=name, entries=entries:
                           bars(x, y, ROW[name].title, entries, show))
+    return panels
+
+
+def scale_panels(summary):
+    """How cost and latency go with the number of connections: (title, rows by count, metric, how shown)."""
+    users = {1000: "pair1000", 5000: "pair5000", 19000: "pair19k"}
+    many = {100: "fanout100", 1000: "fanout1", 5000: "fanout5k", 19000: "fanout19k"}
+    panels = []
+    for title, rows, metric, show in (
+            ("user → user at 20,000/s: CPU per delivery", users, "cpu", "{:.0f} µs".format),
+            ("fan-out, one at a time: CPU per delivery", many, "cpu", "{:.1f} µs".format),
+            ("user → user at 20,000/s: p50", users, "p50", microseconds),
+            ("user → user at 20,000/s: p99", users, "p99", microseconds)):
+        series = []
+        for server in summary.servers:
+            points = [(count, summary.value(row, server.name, metric)) for count, row in rows.items()]
+            points = [point for point in points if point[1]]
+            # Peers that are far above would press the others flat; their figures are in the table.
+            if len(points) > 2 and (server.family in ("skein", "floor") or server.name == "Go hub"):
+                series.append((server, points))
+        if series:
+            panels.append(lambda x, y, title=title, series=series, show=show: curves(x, y, title, series, show))
     return panels
 
 
@@ -146,6 +206,9 @@ def write(summary, directory):
         "memory.svg": (
             "User-space bytes per idle connection: the slope from the first 1,000 connections on.",
             panels_of(summary, ["idle", "idletls"], "bytes", lambda value: f"{value:,.0f}")),
+        "scale.svg": (
+            "Over the number of connections, one server core; dashed: on epoll. Fan-out of Skein goes through Redis.",
+            scale_panels(summary)),
     }
     for name, (note, panels) in drawings.items():
         path = os.path.join(directory, name)

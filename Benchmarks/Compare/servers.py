@@ -12,6 +12,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -82,6 +83,12 @@ def packages_for(servers):
         if server.backplane == "redis":
             wanted += PACKAGES["redis"]
     return sorted(set(wanted))
+
+
+def install(servers):
+    packages = shlex.join(packages_for(servers))
+    subprocess.run(["bash", "-c", f"set -euo pipefail; source {shlex.quote(ROOT)}/Ops/lib.sh; "
+                    f"install_missing {packages}"], check=True)
 
 
 def quietly(command, what, **more):

@@ -78,10 +78,16 @@ def at_rate(rate):
 CHAT = {"relay": ["pair", "--conns", "500", "--message", "chat", "--url", "{ws}/ws", *USER]}
 CONNECT = users("connect", "--sources", "4")
 
+# Who takes part where only a curve is wanted.
+SCALED = ("floor", "skein redis")
+
 ROWS = [
     Row("echo1", "echo, 64 connections, 1 in flight", "rate", echo(1)),
     Row("echo4", "echo, 64 connections, 4 in flight", "rate", echo(4)),
     Row("fanout1", "fan-out 1→1000, one message at a time", "rate", fanout(1000)),
+    Row("fanout100", "fan-out 1→100, one message at a time", "rate", fanout(100), {}, SCALED),
+    Row("fanout5k", "fan-out 1→5,000, one message at a time", "rate",
+        fanout(5000, "--warmup", "1"), {}, SCALED),
     Row("fanout16", "fan-out 1→1000, 16 in flight", "rate", fanout(1000, "--depth", "16")),
     Row("fanout30", "fan-out, 30 messages/s to 1000", "latency", fanout(1000, *at_rate(30))),
     Row("fanout19k", f"fan-out 1→{MANY:,}, one message at a time", "rate",

@@ -12,7 +12,8 @@ struct StatusCommand: AsyncParsableCommand {
             Examples:
               skein status
               skein status --control http://10.0.0.7:9090 --json
-              skein status --control https://node7:9090 --ca ca.pem --cert me.pem --key me.key
+              skein status --control https://node7:9090 --ca ca.pem --cert me.pem \\
+                --key me.key
             """)
 
     @OptionGroup var options: ConfigurationOptions

@@ -7,8 +7,8 @@ struct TailCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tail", abstract: "Shows what a user gets, and sends what is typed.",
         discussion: """
-            A line that starts with { is sent as it is; `bob: hello` is sent to bob as a chat
-            message. Reconnects when the connection is lost, and when the node says so; a close
+            A line that starts with { is sent as it is; `bob: hello` is sent to bob as a chat \
+            message. Reconnects when the connection is lost, and when the node says so; a close \
             with 1000 or 4403 ends it.
 
             Examples:

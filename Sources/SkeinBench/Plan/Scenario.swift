@@ -18,9 +18,9 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .echo: "each message comes back to its sender: latency of one loop"
         case .fanout: "one message to many receivers: deliveries per second"
         case .pair: "users in pairs send to each other: messages per second"
-        case .chat: "a day in small: messages, typing, receipts, pings, people who leave and return"
+        case .chat: "a day in small: talk, typing, receipts, pings, comings and goings"
         case .storm: "everyone loses the connection and comes back at once"
-        case .drain: "a node leaves under traffic: who was told, who is back, what was lost"
+        case .drain: "a node leaves under traffic: who was told, who is back, losses"
         }
     }
 

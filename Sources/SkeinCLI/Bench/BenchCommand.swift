@@ -12,34 +12,43 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Puts load on a WebSocket server and measures it.",
         discussion: """
-            Without a scenario it runs `pair`. Every message is followed to its receiver: lost, repeated,
-            reordered or misdirected ones are counted and end it with 1. With a --rate, latency counts from
-            the moment at which a message was due, so that a server that stalls cannot hide it by slowing
-            this client down.
+            Without a scenario it runs `pair`. Every message is followed to its receiver: \
+            lost, repeated, reordered or misdirected ones are counted and end it with 1. \
+            With a --rate, latency counts from the moment at which a message was due, so \
+            that a server that stalls cannot hide it by slowing this client down.
 
             Scenarios:
             \(Scenario.allCases.map { "  \($0.rawValue.padded(to: 9))\($0.summary)" }.joined(separator: "\n"))
 
-            Templates (--path, --header, --first-message, --message) take %user% %to% (who gets it) %token%
-            %index% %partner% (the numbers of both), and messages also %marker% (needed: what is checked)
-            %seq% and %pad%.
+            Templates (--path, --header, --first-message, --message) take %user%, %to% \
+            (who gets it), %token%, %index% and %partner% (the numbers of both); messages \
+            also %marker% (needed: what is checked), %seq% and %pad%.
 
             Examples, with JWT_SECRET set as the node has it:
-              skein bench                                    2,000 messages/s among 100 users
-              skein bench pair --rate 0 --connections 500    as many as it can (WS_MESSAGE_RATE=0 on the node)
-              skein bench echo --depth 4                     needs no token at a node with --dev
+              skein bench                                  2,000 messages/s, 100 users
+              skein bench pair --rate 0 --connections 500  as many as it can (see below)
+              skein bench echo --depth 4                   no token at a --dev node
               skein bench hold --connections 18000 --sources 4 --pid $PID
               skein bench storm --connections 5000 --rounds 3
-              skein bench drain --url ws://a:8080/ws --url ws://b:8080/ws --control http://a:9090
+              skein bench drain --control http://a:9090 \\
+                --url ws://a:8080/ws --url ws://b:8080/ws
               skein bench pair --rate 20000 --json --hgrm pair.hgrm > pair.json
+
+            A node's own limits stop such a client: for more than its defaults, start it \
+            with WS_MESSAGE_RATE=0 WS_HANDSHAKE_RATE=0 WS_MAX_CONNECTIONS_PER_IP=0.
 
             Other servers:
               skein bench echo --preset plain --url wss://echo.example.com/
-              skein bench pair --preset plain --url 'ws://10.0.0.9:9000/?id=%user%' \\
-                --message '{"to":"%to%","text":"%marker%%pad%"}' --rate 1000
+              skein bench pair --preset plain --rate 1000 \\
+                --url 'ws://10.0.0.9:9000/?id=%user%' \\
+                --message '{"to":"%to%","text":"%marker%%pad%"}'
 
-            Exit codes: 0 all right; 1 something was lost, duplicated, out of order, refused or closed;
-            3 no connection, or out of time; 64 a wrong command line; 130 interrupted before there was a result.
+            Exit codes:
+              0   all right
+              1   something was lost, duplicated, out of order, refused or closed
+              3   no connection, or out of time
+              64  a wrong command line
+              130 interrupted before there was a result
             """)
 
     @Argument(help: ArgumentHelp("What to do.", valueName: "scenario"))
