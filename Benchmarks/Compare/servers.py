@@ -286,8 +286,16 @@ class Running:
         if self.redis:
             command += ["--redis-url", f"redis://{self.redis}"]
         self.start(command, cores=cores, **environment)
-        if self.settings.get("history") and '"resume":true' not in first_frame(self.url):
-            raise NotAvailable("not in this build")
+        if self.settings.get("history"):
+            self.wait_for_history()
+
+    def wait_for_history(self):
+        """A node that has just found its Redis tells where its users stand a moment later."""
+        deadline = time.monotonic() + 10
+        while '"resume":true' not in first_frame(self.url):
+            if time.monotonic() > deadline:
+                raise NotAvailable("not in this build")
+            time.sleep(0.1)
 
     def start_redis(self):
         if not shutil.which("redis-server"):

@@ -17,32 +17,40 @@ enum HistoryScripts {
     ///
     /// The position is `<first>-<number>-<born>`. Where there is none, or none that can be read, a new
     /// life of the user begins, and what was kept of the old one is of no use.
+    ///
+    /// What is kept is made to live longer only when an eighth of its age has gone by since (`e`): a key
+    /// without a deadline to move costs Redis half. Milliseconds and marks have as many digits each, and are
+    /// compared as text where that is enough.
     static func append(eventsMax: Int, ageMilliseconds: Int, positionMilliseconds: Int) -> String {
-        """
-        local mark=tonumber(redis.call('GET',ARGV[4]) or '0',16) or 0 \
-        if mark>=tonumber(ARGV[3],16) then return 0 end \
-        if mark<tonumber(ARGV[5],16) then \
-        return redis.error_reply('GAP the event before this one is not in history') end \
-        local p=redis.pcall('GET',KEYS[2]) local t=redis.call('TIME') \
-        local now=t[1]*1000+math.floor(t[2]/1000) local last,n,born,id,event \
-        local function begin() \
-        last,n,born=0,0,string.format('%.0f',now) redis.call('DEL',KEYS[1]) end \
-        local function add() n=n+1 if now>last then last=now end \
-        id=string.format('%.0f-%.0f',last,n) event=ARGV[2]..',"offset":"'..id..'"}' \
-        return redis.pcall('XADD',KEYS[1],'MAXLEN','~',\(eventsMax),id,'e',event) end \
-        if type(p)=='string' then last,n,born=string.match(p,'^(%d+)-(%d+)-(%d+)$') end \
-        if last then last,n=tonumber(last),tonumber(n) else begin() end \
-        local r=add() \
-        if type(r)=='table' and r.err and (string.find(r.err,'WRONGTYPE') or string.find(r.err,'smaller')) \
-        then begin() r=add() end \
-        if type(r)=='table' and r.err then return r end \
-        if n%32==0 then \
-        redis.call('XTRIM',KEYS[1],'MINID','~',string.format('%.0f',now-\(ageMilliseconds))) end \
-        redis.call('SET',KEYS[2],id..'-'..born,'PX',\(positionMilliseconds)) \
-        redis.call('PEXPIRE',KEYS[1],\(ageMilliseconds)) \
-        redis.call('SET',ARGV[4],ARGV[3],'PX',\(positionMilliseconds)) \
-        redis.call('PUBLISH',ARGV[1],event) return 1
-        """
+        let eighth = max(1, ageMilliseconds / 8)
+        return """
+            local c,a=redis.call,ARGV local m=c('GET',a[4]) \
+            if not m or #m~=16 then m='0000000000000000' end \
+            if m>=a[3] then return 0 end \
+            if m<a[5] then \
+            return redis.error_reply('GAP the event before this one is not in history') end \
+            local t=c('TIME') local now=t[1]..string.sub('00000'..t[2],-6,-4) \
+            local p,last,n,born=redis.pcall('GET',KEYS[2]) \
+            if type(p)=='string' then last,n,born=string.match(p,'^(%d+)-(%d+)-(%d+)$') end \
+            local function begin() last,n,born='0',0,now c('DEL',KEYS[1]) end \
+            local e,id,event \
+            local function add() n=n+1 e=now%\(eighth)<now-last \
+            if now-last>0 then last=now end \
+            id=last..'-'..n event=a[2]..',"offset":"'..id..'"}' \
+            return redis.pcall('XADD',KEYS[1],'MAXLEN','~',\(eventsMax),id,'e',event) end \
+            if not last then begin() end \
+            local r=add() \
+            if type(r)=='table' and (string.find(r.err,'WRONGTYPE') or string.find(r.err,'smaller')) \
+            then begin() r=add() end \
+            if type(r)=='table' then return r end \
+            if n%32==0 then \
+            c('XTRIM',KEYS[1],'MINID','~',string.format('%.0f',now-\(ageMilliseconds))) end \
+            if e then c('PEXPIRE',KEYS[1],\(ageMilliseconds + eighth)) \
+            c('SET',KEYS[2],id..'-'..born,'PX',\(positionMilliseconds + eighth)) \
+            else c('SET',KEYS[2],id..'-'..born,'KEEPTTL') end \
+            c('SET',a[4],a[3],'PX',\(positionMilliseconds)) \
+            c('PUBLISH',a[1],event) return 1
+            """
     }
 
     /// Keys: stream, position. Arguments: the first ID that is wanted, or nothing; how many at most.
