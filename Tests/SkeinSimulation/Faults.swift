@@ -133,6 +133,8 @@ struct Scenario {
         if nodeCount == 2, chance.oneIn(2) {
             nodeCount = 3
             shardCounts.append(chance.within(1...2))
+            // It has to fit too.
+            if faults.descriptorsMax < 10_000 { faults.descriptorsMax += 2 }
         }
         guard usesRedis, !isOff, chance.oneIn(2) else { return }
         faults.forgottenScripts = chance.pick([0, 1, 3])

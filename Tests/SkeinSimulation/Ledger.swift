@@ -125,6 +125,13 @@ final class Ledger {
             device.heard.insert(mark)
             return
         }
+        if message <= last, sender.user < 0, let returns = device.unplaced[mark], returns < device.returns {
+            // A backend's word, which no history keeps, reaches a node sooner than another: who has moved
+            // between them may get it from both.
+            world.reach(.heardAgainElsewhere)
+            device.unplaced[mark] = device.returns
+            return
+        }
         guard message > last else {
             let isRepeated = device.heard.contains(Self.mark(number, message, word))
             world.fail("""

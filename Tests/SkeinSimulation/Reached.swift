@@ -18,6 +18,7 @@ package enum Path: Int, CaseIterable, Sendable {
     // History
     case recovered, replayed, notRecovered, historyBegunAnew, caughtUp, sentBack, scriptsForgotten
     case scriptMissing, appendRepeated, appendGap, heardAgainAfterOutage, heardLateAfterLoss
+    case heardAgainElsewhere
     // Leaving
     case nodeKilled, nodeStarted, nodeFrozen, failedOver, epochEnded
     case drained, drainedInTraffic, toldToLeave, movedInTime, closedAtDeadline, flushedInDrain, fenced

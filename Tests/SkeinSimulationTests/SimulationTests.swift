@@ -28,6 +28,8 @@ struct SimulationTests {
         (669, "a node that ended before its first lease left its devices in Redis"),
         (44017, "an event read from history was taken for a sign that pushes before it had come"),
         (53379, "a device without offsets was given again what Redis had lost and was sent anew"),
+        (141486, "events that Redis lost and numbered anew were taken for those that had been heard"),
+        (208632, "what was left to a read was taken for delivered while the answer was taken apart"),
         (53542, "a device let in while Redis was silent was refused by it later, and never written"),
     ]
 

@@ -10,6 +10,8 @@ struct HistoryPage {
     let born: UInt64?
     /// Of the events that are there and may still be given away, newest first.
     let offsets: [Offset]
+    /// The oldest that was read, whether it may be given away or not.
+    private let oldest: Offset?
 
     /// - Parameters:
     ///   - position: as the append script writes it, or nothing.
@@ -18,6 +20,7 @@ struct HistoryPage {
         if position.isEmpty {
             tip = Offset(first: now, number: 0)
             born = nil
+            oldest = nil
             self.offsets = []
             return
         }
@@ -30,15 +33,28 @@ struct HistoryPage {
         else { return nil }
         self.tip = tip
         self.born = UInt64(born)
+        self.oldest = offsets.last
         // Redis trims in steps of its own; what is past the bounds counts as gone.
-        let oldest = now > ageMilliseconds ? now - ageMilliseconds : 0
-        self.offsets = Array(offsets.prefix(eventsMax).prefix { $0.first >= oldest })
+        let since = now > ageMilliseconds ? now - ageMilliseconds : 0
+        self.offsets = Array(offsets.prefix(eventsMax).prefix { $0.first >= since })
+    }
+
+    /// Whether another event than `place` has its number: Redis lost that one and went on from before it, as
+    /// after a failover, and how much is different since nobody knows.
+    ///
+    /// It is seen where the page reaches back to `place`; what was trimmed contradicts nobody, and neither does
+    /// a life that began later.
+    func contradicts(_ place: Offset) -> Bool {
+        guard let born, place.number > 0, place.first >= born else { return false }
+        func isAnother(_ offset: Offset) -> Bool { offset.number == place.number && offset != place }
+        return isAnother(tip) || oldest.map(isAnother) ?? false || offsets.contains(where: isAnother)
     }
 
     /// The places of the events after `asked`, as they are listed: newest first; `nil` where not all of
     /// them are there, or where `asked` was never given.
     func missed(since asked: Offset) -> Range<Int>? {
         if asked == tip { return 0..<0 }
+        guard !contradicts(asked) else { return nil }
         guard let born, asked < tip else {
             // Nothing ever happened, then and now.
             return born == nil && asked.number == 0 && asked.first <= tip.first ? 0..<0 : nil

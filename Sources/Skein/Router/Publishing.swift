@@ -247,6 +247,7 @@ extension RouterCore {
         guard sequence < state.keptSequence else { return false }
         guard let user = state.users.find(event.user, hash: event.userHash) else { return true }
         return state.users[user].reads == 0
+            && (!state.users[user].isPlaced || state.users[user].left <= state.users[user].last)
     }
 
     /// Whether a user's devices here were all told of a place behind one of this node's events, which still

@@ -136,15 +136,15 @@ extension RouterCore {
             writer.appendBulk(state.historyKey, id, "}")
             writer.appendBulk(state.positionKey, id, "}")
             if let from = read.from {
-                let next = Offset(first: from.first, number: from.number &+ 1)
+                // From the place itself, to see that it still is what it was.
                 ByteWriter.withTemporary(capacity: Offset.textBytesMax + 2) { text in
-                    text.append(next)
+                    text.append(from)
                     text.withWritten { RESPCommand.writeBulk($0, into: &writer) }
                 }
             } else {
                 writer.appendBulk("")
             }
-            writer.appendBulk(decimal: Int64(state.limits.historyEventsMax))
+            writer.appendBulk(decimal: Int64(state.limits.historyEventsMax) + 1)
         }
     }
 
@@ -257,11 +257,11 @@ extension RouterCore {
         state.users[user].last = page.tip
     }
 
-    /// Redis stands behind a place where this node had already seen it when it asked. What a client says of
-    /// its place proves nothing.
+    /// Redis stands behind a place where this node had already seen it when it asked, or has another event
+    /// there. What a client says of its place proves nothing.
     private func hasLost(_ read: HistoryRead, _ page: HistoryPage) -> Bool {
         guard read.waiter == ConnectionRecord.none, let from = read.from else { return false }
-        return page.tip < from
+        return page.tip < from || page.contradicts(from)
     }
 
     /// - Returns: false where the entry is not an event of a node's.

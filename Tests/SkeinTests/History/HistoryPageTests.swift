@@ -32,6 +32,7 @@ struct HistoryPageTests {
         (offset(110, 0), nil, "a place before all events, after the first of them"),
         (offset(90, 7), nil, "an event of a former life"),
         (offset(140, 6), nil, "never given"),
+        (offset(135, 4), nil, "an event that was lost, whose number another has now"),
         (offset(200, 1), nil, "from the future"),
         (offset(150, 0), nil, "where it stood when nothing had happened, of a Redis that lost it"),
     ]
@@ -55,6 +56,24 @@ struct HistoryPageTests {
         let old = try #require(Self.page(now: 10_000))
         #expect(old.missed(since: Self.offset(130, 4)) == nil)
         #expect(old.missed(since: Self.offset(140, 5))?.count == 0)
+    }
+
+    @Test("what Redis lost and gave another number shows where the page reaches back to it")
+    func contradictions() throws {
+        let page = try #require(Self.page())
+        for place in Self.events { #expect(!page.contradicts(place)) }
+        for place in [Self.offset(139, 5), Self.offset(135, 4), Self.offset(101, 1)] {
+            #expect(page.contradicts(place), "\(place)")
+        }
+        for place in [Self.offset(90, 4), Self.offset(110, 0), Self.offset(150, 6)] {
+            #expect(!page.contradicts(place), "\(place)")
+        }
+        // The last one that was read may be too old to be given away, and still is what it is.
+        let young = try #require(Self.page(age: 5))
+        #expect(young.offsets.isEmpty && young.contradicts(Self.offset(101, 1)))
+        let trimmed = try #require(Self.page("140-5-100", [Self.offset(140, 5)]))
+        #expect(!trimmed.contradicts(Self.offset(135, 4)))
+        #expect(try !#require(Self.page("", [])).contradicts(Self.offset(90, 1)))
     }
 
     @Test("a hole is a hole, wherever it is")
