@@ -41,8 +41,8 @@ final class Device {
     /// It was told that it can come back, and until now it could: it has missed nothing that is kept.
     var isKept = false
     fileprivate(set) var returns = 0
-    /// What it heard without an offset, and after how many returns.
-    fileprivate var unplaced: [Int: Int] = [:]
+    /// What it heard without an offset, after how many returns and on which node.
+    fileprivate var unplaced: [Int: (returns: Int, node: Int)] = [:]
     fileprivate var last: [Int: Int] = [:]
     fileprivate var heard: Set<Int> = []
 
@@ -114,7 +114,7 @@ final class Ledger {
         let key = number * 2 + word.rawValue
         let last = device.last[key] ?? -1
         let mark = Self.mark(number, message, word)
-        if message <= last, hasOffset, let returns = device.unplaced[mark], returns < device.returns {
+        if message <= last, hasOffset, let before = device.unplaced[mark], before.returns < device.returns {
             // It was told while Redis was silent, and its place in history came later.
             world.reach(.heardAgainAfterOutage)
             device.unplaced[mark] = nil
@@ -125,11 +125,11 @@ final class Ledger {
             device.heard.insert(mark)
             return
         }
-        if message <= last, sender.user < 0, let returns = device.unplaced[mark], returns < device.returns {
+        if message <= last, sender.user < 0, let before = device.unplaced[mark], before.node != device.node {
             // A backend's word, which no history keeps, reaches a node sooner than another: who has moved
             // between them may get it from both.
             world.reach(.heardAgainElsewhere)
-            device.unplaced[mark] = device.returns
+            device.unplaced[mark] = (device.returns, device.node)
             return
         }
         guard message > last else {
@@ -142,7 +142,7 @@ final class Ledger {
         }
         device.last[key] = message
         device.heard.insert(mark)
-        if !hasOffset { device.unplaced[mark] = device.returns }
+        if !hasOffset { device.unplaced[mark] = (device.returns, device.node) }
         if word == .confirmation {
             sender.sent[message].status = .confirmed
             sender.sent[message].confirmedOrder = min(world.order, sender.sent[message].confirmedOrder)
@@ -169,7 +169,7 @@ final class Ledger {
     /// when the device came back.
     private func cameLate(_ device: Device, _ mark: Int, _ last: Int) -> Bool {
         guard world.scenario.faults.isLossy, !device.heard.contains(mark) else { return false }
-        return device.unplaced[last].map { $0 < device.returns } ?? false
+        return device.unplaced[last].map { $0.returns < device.returns } ?? false
     }
 
     /// Nothing on the way from one to the other may be lost.

@@ -18,25 +18,30 @@ enum HistoryScripts {
     /// The position is `<first>-<number>-<born>`. Where there is none, or none that can be read, a new
     /// life of the user begins, and what was kept of the old one is of no use.
     ///
-    /// What is kept is made to live longer only when an eighth of its age has gone by since (`e`): a key
-    /// without a deadline to move costs Redis half. Milliseconds and marks have as many digits each, and are
-    /// compared as text where that is enough.
+    /// What is kept is given its deadline by the first event in each eighth of its age (`renew`), counted by
+    /// the clock, and an eighth more: a write that moves no deadline costs Redis half. A stream that went before
+    /// its deadline, by eviction or by hand, gets one when it comes again.
+    ///
+    /// Numbers are compared as numbers: Lua compares texts by the rules of a language, Redis's own.
     static func append(eventsMax: Int, ageMilliseconds: Int, positionMilliseconds: Int) -> String {
         let eighth = max(1, ageMilliseconds / 8)
         return """
-            local c,a=redis.call,ARGV local m=c('GET',a[4]) \
-            if not m or #m~=16 then m='0000000000000000' end \
-            if m>=a[3] then return 0 end \
-            if m<a[5] then \
+            local c,a=redis.call,ARGV local m=tonumber(c('GET',a[4]) or '0',16) or 0 \
+            if m>=tonumber(a[3],16) then return 0 end \
+            if m<tonumber(a[5],16) then \
             return redis.error_reply('GAP the event before this one is not in history') end \
             local t=c('TIME') local now=t[1]..string.sub('00000'..t[2],-6,-4) \
             local p,last,n,born=redis.pcall('GET',KEYS[2]) \
             if type(p)=='string' then last,n,born=string.match(p,'^(%d+)-(%d+)-(%d+)$') end \
             local function begin() last,n,born='0',0,now c('DEL',KEYS[1]) end \
-            local e,id,event \
-            local function add() n=n+1 e=now%\(eighth)<now-last \
-            if now-last>0 then last=now end \
+            local renew,id,event \
+            local function add() n=n+1 local gone=now-last \
+            renew=gone<0 or now%\(eighth)<gone \
+            if gone>0 then last=now end \
             id=last..'-'..n event=a[2]..',"offset":"'..id..'"}' \
+            if not renew then \
+            local r=redis.pcall('XADD',KEYS[1],'NOMKSTREAM','MAXLEN','~',\(eventsMax),id,'e',event) \
+            if r then return r end renew=true end \
             return redis.pcall('XADD',KEYS[1],'MAXLEN','~',\(eventsMax),id,'e',event) end \
             if not last then begin() end \
             local r=add() \
@@ -45,7 +50,7 @@ enum HistoryScripts {
             if type(r)=='table' then return r end \
             if n%32==0 then \
             c('XTRIM',KEYS[1],'MINID','~',string.format('%.0f',now-\(ageMilliseconds))) end \
-            if e then c('PEXPIRE',KEYS[1],\(ageMilliseconds + eighth)) \
+            if renew then c('PEXPIRE',KEYS[1],\(ageMilliseconds + eighth)) \
             c('SET',KEYS[2],id..'-'..born,'PX',\(positionMilliseconds + eighth)) \
             else c('SET',KEYS[2],id..'-'..born,'KEEPTTL') end \
             c('SET',a[4],a[3],'PX',\(positionMilliseconds)) \

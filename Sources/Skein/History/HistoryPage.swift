@@ -10,8 +10,8 @@ struct HistoryPage {
     let born: UInt64?
     /// Of the events that are there and may still be given away, newest first.
     let offsets: [Offset]
-    /// The oldest that was read, whether it may be given away or not.
-    private let oldest: Offset?
+    /// All that were read, also those that are too old to be given away.
+    private let read: [Offset]
 
     /// - Parameters:
     ///   - position: as the append script writes it, or nothing.
@@ -20,7 +20,7 @@ struct HistoryPage {
         if position.isEmpty {
             tip = Offset(first: now, number: 0)
             born = nil
-            oldest = nil
+            read = []
             self.offsets = []
             return
         }
@@ -33,10 +33,10 @@ struct HistoryPage {
         else { return nil }
         self.tip = tip
         self.born = UInt64(born)
-        self.oldest = offsets.last
+        read = offsets
         // Redis trims in steps of its own; what is past the bounds counts as gone.
-        let since = now > ageMilliseconds ? now - ageMilliseconds : 0
-        self.offsets = Array(offsets.prefix(eventsMax).prefix { $0.first >= since })
+        let oldest = now > ageMilliseconds ? now - ageMilliseconds : 0
+        self.offsets = Array(offsets.prefix(eventsMax).prefix { $0.first >= oldest })
     }
 
     /// Whether another event than `place` has its number: Redis lost that one and went on from before it, as
@@ -47,7 +47,7 @@ struct HistoryPage {
     func contradicts(_ place: Offset) -> Bool {
         guard let born, place.number > 0, place.first >= born else { return false }
         func isAnother(_ offset: Offset) -> Bool { offset.number == place.number && offset != place }
-        return isAnother(tip) || oldest.map(isAnother) ?? false || offsets.contains(where: isAnother)
+        return isAnother(tip) || read.contains(where: isAnother)
     }
 
     /// The places of the events after `asked`, as they are listed: newest first; `nil` where not all of

@@ -110,11 +110,12 @@ extension RouterCore {
         // Those too that know no offset and were given other nodes' events: these may be appended again, and
         // look new.
         for user in 0..<UInt32(state.users.highWater) where state.users.isLive(user) {
+            // Places of the old epoch say nothing in the new one, and would contradict it.
+            state.users[user].placesAt = .none
+            state.users[user].left = .none
             guard state.users[user].isPlaced || state.users[user].heardOthers else { continue }
             state.users[user].isPlaced = false
             state.users[user].heardOthers = false
-            state.users[user].placesAt = .none
-            state.users[user].left = .none
             if state.users[user].deviceCount > 0 { sendBack(user) }
         }
     }

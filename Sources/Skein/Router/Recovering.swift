@@ -117,6 +117,7 @@ extension RouterCore {
         while state.readsOut.count < state.limits.historyReadsMax, var read = state.toRead.popFirst() {
             guard state.users.isLive(read.user, generation: read.generation) else { continue }
             read.acknowledged = state.acknowledgedSequence
+            read.heard = state.users[read.user].left
             write(read)
             state.readsOut.append(read)
         }
@@ -160,6 +161,11 @@ extension RouterCore {
             metrics.malformed.add()
             giveUp(user, read)
             return
+        }
+        if page.tip < read.heard {
+            // What it had published before it was asked is not there: it would be read for without end.
+            eventsWereLost()
+            if state.users[user].left == read.heard { state.users[user].left = .none }
         }
         if state.users[user].isPlaced {
             bringUp(user, read, page, reply)
@@ -237,7 +243,7 @@ extension RouterCore {
             return
         }
         guard let missed = page.missed(since: state.users[user].last) else {
-            if hasLost(read, page) { eventsWereLost() }
+            if hasLost(read, page) || page.contradicts(state.users[user].last) { eventsWereLost() }
             state.users[user].last = page.tip
             sendBack(user)
             return
@@ -257,11 +263,11 @@ extension RouterCore {
         state.users[user].last = page.tip
     }
 
-    /// Redis stands behind a place where this node had already seen it when it asked, or has another event
-    /// there. What a client says of its place proves nothing.
+    /// Redis stands behind a place where this node had already seen it when it asked. What a client says of
+    /// its place proves nothing.
     private func hasLost(_ read: HistoryRead, _ page: HistoryPage) -> Bool {
         guard read.waiter == ConnectionRecord.none, let from = read.from else { return false }
-        return page.tip < from || page.contradicts(from)
+        return page.tip < from
     }
 
     /// - Returns: false where the entry is not an event of a node's.

@@ -92,6 +92,8 @@ struct HistoryRead: BitwiseCopyable {
     var from: Offset?
     /// What Redis had acknowledged when it was asked.
     var acknowledged: UInt64 = 0
+    /// What had been heard of the user on its channel by then.
+    var heard = Offset.none
 }
 
 /// Up to where another node's events have been heard.
