@@ -162,8 +162,11 @@ def scale_panels(summary):
         for server in summary.servers:
             points = [(count, summary.value(row, server.name, metric)) for count, row in rows.items()]
             points = [point for point in points if point[1]]
-            # Peers that are far above would press the others flat; their figures are in the table.
-            if len(points) > 2 and (server.family in ("skein", "floor") or server.name == "Go hub"):
+            # Who is far above would press the others flat: those figures are in the table.
+            is_shown = server.family in ("skein", "floor") or server.name == "Go hub"
+            if rows is users and server.backplane == "redis":
+                is_shown = False
+            if is_shown and len(points) > 2:
                 series.append((server, points))
         if series:
             panels.append(lambda x, y, title=title, series=series, show=show: curves(x, y, title, series, show))

@@ -7,6 +7,7 @@ it is the same program, over what it needed there.
 """
 from dataclasses import dataclass
 
+LOOPS_MAX = 1.35  # what epoll may cost beside io_uring
 REFERENCE_MACHINE = "a VM with 2 cores of AMD Zen 4"
 # row: {server: {metric: value}}
 REFERENCE = {
@@ -59,8 +60,8 @@ GOALS = [
     Goal("the same at 20,000/s", "pair20k", "memory", "p99", 400, 100, "pair20k"),
     Goal("user → user through Redis", "pair", "redis", "rate", 60e3, 80e3, "pair"),
     Goal("user → user through Redis", "pair", "redis", "cpu", 16, 12, "pair"),
-    Goal("the same, each event kept in history", "history", "redis", "rate", 40e3, 60e3, "pair"),
-    Goal("the same, each event kept in history", "history", "redis", "cpu", 24, 18, "pair"),
+    Goal("the same, each event kept in history", "kept", "redis", "rate", 40e3, 60e3, "pair"),
+    Goal("the same, each event kept in history", "kept", "redis", "cpu", 24, 18, "pair"),
     Goal("idle connection", "idle", "memory", "bytes", 600, 450),
     Goal("idle TLS connection", "idletls", "memory", "bytes", 16e3, 14.5e3),
     Goal("connects, a JWT verified each", "connect", "memory", "rate", 15e3, 22e3, "connect"),

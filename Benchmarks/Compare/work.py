@@ -104,7 +104,7 @@ ROWS = [
     Row("pair19k", f"user → user, {MANY:,} connections, 20,000/s", "latency",
         pair(MANY, "--sources", "4", "--warmup", "1", *at_rate(20000))),
     Row("chat", "chat message and confirmation, 500 connections", "rate", CHAT),
-    Row("history", "user → user, 500 connections, each event kept in history", "rate", KEPT,
+    Row("kept", "user → user, 500 connections, each event kept in history", "rate", KEPT,
         {"history": True}, ("skein",)),
     Row("shards1", "user → user, saturated, 1 shard", "rate", pair(500), {"shards": 1},
         ("skein memory",)),
