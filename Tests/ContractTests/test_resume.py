@@ -522,6 +522,17 @@ def test_keys_in_redis(two, server, name, open_client):
         assert redis("GET", "ws:epoch") == alice.connected["data"]["epoch"]
 
 
+def test_a_stream_that_went_early_ends_all_the_same(two, server, name, open_client):
+    alice = open_client(two[0], name("alice"))
+    stream = f"ws:history:{{{alice.user}}}"
+    with server.client() as redis:
+        for index in range(3):
+            alice.chat(alice.user, index)
+            alice.until(lambda event: event["type"] == "chat_message_sent")
+            assert redis("PTTL", stream) > 600_000
+            redis("DEL", stream)
+
+
 def test_what_backends_publish_has_no_offset(two, server, name, open_client):
     alice = open_client(two[0], name("alice"))
     server.publish(f"user:{alice.user}", json.dumps({"type": "alert", "data": {}, "offset": "1-1"}))
