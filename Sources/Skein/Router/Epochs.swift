@@ -111,12 +111,15 @@ extension RouterCore {
         // look new.
         for user in 0..<UInt32(state.users.highWater) where state.users.isLive(user) {
             // Places of the old epoch say nothing in the new one, and would contradict it.
+            let isWaitedFor = state.users[user].placesAt != .none
             state.users[user].placesAt = .none
             state.users[user].left = .none
-            guard state.users[user].isPlaced || state.users[user].heardOthers else { continue }
-            state.users[user].isPlaced = false
-            state.users[user].heardOthers = false
-            if state.users[user].deviceCount > 0 { sendBack(user) }
+            if state.users[user].isPlaced || state.users[user].heardOthers {
+                state.users[user].isPlaced = false
+                state.users[user].heardOthers = false
+                if state.users[user].deviceCount > 0 { sendBack(user) }
+            }
+            if isWaitedFor { serveWaiters(of: user) }
         }
     }
 }
