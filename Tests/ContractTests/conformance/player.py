@@ -3,6 +3,7 @@ all here: it accepts only what they allow a server to send, and keeps what went 
 report of a failure."""
 
 import asyncio
+import errno
 import base64
 import json
 import random
@@ -193,7 +194,12 @@ class Peer(asyncio.Protocol):
                 pass  # it wants the server's own notice, for which we do not wait
             self.flush()
         if not self.transport.is_closing():
-            self.transport.write_eof()
+            try:
+                self.transport.write_eof()
+            except OSError as error:
+                # The node was quicker: it has answered and gone, and what it said is still to be read.
+                if error.errno != errno.ENOTCONN:
+                    raise
 
     async def take(self, count: int) -> bytes:
         while len(self.unread) < count:
