@@ -14,13 +14,10 @@ import pytest
 from conformance.catalogue import (
     BASE,
     CASES,
-    DEVIATIONS,
     GROUPS,
     MANNERS,
     NEEDING_COMPRESSION,
     PROFILES,
-    SOMETIMES,
-    is_deviation,
 )
 from conformance.player import Target, play_all
 from harness.abilities import why_no_compression, why_no_tls
@@ -65,32 +62,11 @@ def test_cases(target_of, manner, group, pytestconfig):
     if (group in NEEDING_COMPRESSION or manner.offer) and (reason := why_no_compression()):
         pytest.skip(reason)
     wanted = pytestconfig.getoption("--case")
-    found = [case for case in GROUPS[group] if fnmatch.fnmatchcase(case.id, wanted)]
-    cases = [case for case in found if not is_deviation(case.id)]
+    cases = [case for case in GROUPS[group] if fnmatch.fnmatchcase(case.id, wanted)]
     if not cases:
         pytest.skip(f"no case of {group} is called {wanted}")
     failures = asyncio.run(play_all(cases, target_of, manner))
     assert not failures, f"{len(failures)} of {len(cases)} cases:\n" + "\n".join(failures)
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(
-            case,
-            id=case.id,
-            marks=pytest.mark.xfail(reason=reason, strict=pattern not in SOMETIMES),
-        )
-        for pattern, reason in DEVIATIONS.items()
-        for case in CASES.values()
-        if fnmatch.fnmatchcase(case.id, pattern)
-    ],
-)
-def test_known_deviations(target_of, transport, case):
-    if case.id.split("/")[0] in NEEDING_COMPRESSION and (reason := why_no_compression()):
-        pytest.skip(reason)
-    failures = asyncio.run(play_all([case], target_of, MANNERS[0]))
-    assert not failures, "\n".join(failures)
 
 
 def test_the_catalogue_is_whole():

@@ -1,6 +1,5 @@
 """All cases, and the nodes that they are played against."""
 
-import fnmatch
 
 from .cases import (
     closing,
@@ -36,17 +35,6 @@ GROUPS = {
 }
 NEEDING_COMPRESSION = {"negotiation", "compression", "sessions-compressed"}
 CASES = {case.id: case for cases in GROUPS.values() for case in cases}
-
-# Where nodes are known not to hold the RFC, and why: these are played apart from the rest.
-# A deviation that is gone fails its test until it is taken out of here.
-DEVIATIONS: dict[str, str] = {}
-SOMETIMES: set[str] = set()
-"""Deviations that depend on what comes in one turn of a loop."""
-
-
-def is_deviation(identifier: str) -> bool:
-    return any(fnmatch.fnmatchcase(identifier, pattern) for pattern in DEVIATIONS)
-
 
 # A node never pings by itself here, so that each frame is due to the case.
 BASE = {
