@@ -12,13 +12,15 @@ struct Options {
     var from: UInt64 = 1
     var jobs = 1
     var seconds = Double.infinity
+    var nodes: Int?
     var plant: Plant?
     var isTraced = false
 
     static let usage = """
         Usage: Simulate [--seed N] [--trace]
                Simulate [--seeds COUNT] [--from N] [--jobs J] [--seconds S]
-               either with [--plant NAME]: \(Plant.allCases.map(\.rawValue).joined(separator: ", "))
+               either with [--nodes 1-3], on one Redis, where the seed is not to choose,
+               and with [--plant NAME]: \(Plant.allCases.map(\.rawValue).joined(separator: ", "))
         """
 
     init() {
@@ -30,6 +32,10 @@ struct Options {
             case "--from": from = Self.number(words.popFirst())
             case "--jobs": jobs = max(1, Int(Self.number(words.popFirst())))
             case "--seconds": seconds = Double(Self.number(words.popFirst()))
+            case "--nodes":
+                let count = Int(Self.number(words.popFirst()))
+                guard 1...3 ~= count else { Self.giveUp() }
+                nodes = count
             case "--plant": plant = words.popFirst().flatMap(Plant.init(rawValue:))
             case "--trace": isTraced = true
             default: Self.giveUp()
@@ -49,7 +55,8 @@ struct Options {
 }
 
 func line(_ seed: UInt64, _ options: Options) -> String {
-    "swift run Simulate --seed \(seed)" + (options.plant.map { " --plant \($0.rawValue)" } ?? "")
+    "swift run Simulate --seed \(seed)" + (options.nodes.map { " --nodes \($0)" } ?? "")
+        + (options.plant.map { " --plant \($0.rawValue)" } ?? "")
 }
 
 func seconds() -> Double { Double(Instant.now().nanoseconds) / 1e9 }
@@ -62,7 +69,9 @@ let options = Options()
 
 if let seed = options.seed {
     running.set(0, seed)
-    let outcome = Simulation(seed: seed, plant: options.plant, isTraced: options.isTraced).run()
+    let outcome = Simulation(
+        seed: seed, nodes: options.nodes, plant: options.plant, isTraced: options.isTraced
+    ).run()
     for line in outcome.lastSteps + outcome.notes { print(line) }
     let hash = String(outcome.hash, radix: 16)
     print("steps \(outcome.steps), simulated \(outcome.simulatedSeconds) s, hash \(hash)")
@@ -92,7 +101,7 @@ for job in 0..<options.jobs {
             let seed = next.add(1, ordering: .relaxed).oldValue
             guard seed < last else { return }
             running.set(job, seed)
-            let outcome = Simulation(seed: seed, plant: options.plant).run()
+            let outcome = Simulation(seed: seed, nodes: options.nodes, plant: options.plant).run()
             let isEnough = tally.withLock { tally in
                 tally.reached.add(outcome.reached)
                 tally.runs += 1

@@ -40,7 +40,6 @@ final class FakeRedis {
     private var owed: [(channel: [UInt8], connection: RedisConnection, due: Int64)] = []
     /// Pushes that others overtake: a planted mistake.
     private var late: [(push: [UInt8], hearer: RedisConnection, due: Int64)] = []
-    private(set) var publishes = 0
     private(set) var replica: (devices: [[UInt8]: [[UInt8]: [UInt8]]], registry: FakeRegistry, history: FakeHistory.Kept)?
     let history: FakeHistory
 
@@ -287,7 +286,6 @@ final class FakeRedis {
 
     /// Tells that something was published, unless the link goes just before.
     private func answer(_ connection: RedisConnection, _ text: String, on channel: [UInt8]) {
-        publishes += 1
         if let cutAfter {
             self.cutAfter = cutAfter - 1
             if cutAfter <= 0, channel.starts(with: Array("user:".utf8)) {

@@ -103,10 +103,13 @@ struct Scenario {
     var tokensExpire = false
     var faults = Faults()
 
-    /// - Parameter history: luck of its own, so that what is drawn here changes nothing else.
-    init(_ chance: inout Chance, history: inout Chance) {
-        usesRedis = chance.below(10) < 6
+    /// - Parameters:
+    ///   - history: luck of its own, so that what is drawn here changes nothing else.
+    ///   - nodes: so many, on Redis, where chance is not to choose.
+    init(_ chance: inout Chance, history: inout Chance, nodes: Int?) {
+        usesRedis = chance.below(10) < 6 || nodes != nil
         nodeCount = usesRedis && chance.oneIn(2) ? 2 : 1
+        if let nodes { nodeCount = nodes }
         shardCounts = (0..<nodeCount).map { _ in chance.within(1...3) }
         userCount = chance.within(1...5)
         deviceCount = chance.within(2...8)
@@ -119,10 +122,10 @@ struct Scenario {
         tokensExpire = chance.oneIn(8)
         drawFaults(&chance)
         drawLimits(&chance)
-        drawHistory(&history)
+        drawHistory(&history, nodes)
     }
 
-    private mutating func drawHistory(_ chance: inout Chance) {
+    private mutating func drawHistory(_ chance: inout Chance, _ nodes: Int?) {
         let isOff = chance.oneIn(4)
         configuration.limits.historyEventsMax = isOff ? 0 : chance.pick([4, 32, 256, 256])
         configuration.limits.historyAge = .milliseconds(chance.pick([500, 3_000, 60_000, 60_000]))
@@ -130,7 +133,7 @@ struct Scenario {
         configuration.limits.historyBytesMax = chance.oneIn(4) ? 16_384 : 1 << 24
         configuration.limits.historyUsersMax = chance.oneIn(6) ? 3 : 1_000
         configuration.limits.historyReadsMax = chance.pick([1, 16])
-        if nodeCount == 2, chance.oneIn(2) {
+        if nodes == nil, nodeCount == 2, chance.oneIn(2) {
             nodeCount = 3
             shardCounts.append(chance.within(1...2))
             // It has to fit too.

@@ -2,7 +2,7 @@
 
 package enum Path: Int, CaseIterable, Sendable {
     // Connections
-    case connected, movedHome, echoed, answeredPing, fragmented, crossedNodes, heardBackend
+    case threeNodes, connected, movedHome, echoed, answeredPing, fragmented, crossedNodes, heardBackend
     case badFrame, badHandshake, slowHandshake, closedByClient, resetByClient, stoppedReading
     case resetByNode, endedUncleanly
     // The kernel

@@ -39,11 +39,10 @@ package final class Simulation {
         case forgetScripts, killNode, restartNode, startNode, freezeNode, failOver
     }
 
-    package init(
-        seed: UInt64, plant: Plant? = nil, isTraced: Bool = false
-    ) {
+    /// - Parameter nodes: so many on one Redis, where the seed is not to choose.
+    package init(seed: UInt64, nodes: Int? = nil, plant: Plant? = nil, isTraced: Bool = false) {
         self.seed = seed
-        world = World(seed: seed, plant: plant, isTraced: isTraced)
+        world = World(seed: seed, nodes: nodes, plant: plant, isTraced: isTraced)
         ledger = Ledger(world)
         redis = FakeRedis(world)
     }
@@ -55,6 +54,7 @@ package final class Simulation {
         } catch {
             world.fail("no node could be made: \(error)")
         }
+        if nodes.count == 3 { world.reach(.threeNodes) }
         loops = nodes.flatMap(\.loops)
         nameUsers()
         openUp()

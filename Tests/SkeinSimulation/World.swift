@@ -53,11 +53,11 @@ final class World {
     /// When Redis last gave way to a replica.
     var failedOverOrder = 0
 
-    init(seed: UInt64, plant: Plant?, isTraced: Bool) {
+    init(seed: UInt64, nodes: Int?, plant: Plant?, isTraced: Bool) {
         chance = Chance(seed: seed)
         brokerChance = Chance(seed: seed ^ 0xB20C_0000_0000)
         historyChance = Chance(seed: seed ^ 0x4157_0000_0000)
-        scenario = Scenario(&chance, history: &historyChance)
+        scenario = Scenario(&chance, history: &historyChance, nodes: nodes)
         faults = scenario.faults
         self.plant = plant
         plantsLeft = plant == nil ? 0 : 1_000
