@@ -44,6 +44,19 @@ extension Simulation {
         }
     }
 
+    /// More may wait for a device while it is given what it had missed, and not for longer.
+    func checkReplaysEnded() {
+        let most = world.scenario.configuration.limits.sendQueueMessagesMax
+        for loop in nodes.filter({ !$0.hasEnded }).flatMap(\.loops) where !loop.isRouter {
+            loop.steps.visitConnections { connection in
+                guard connection.isOpen, connection.backlogBytes == 0 else { return }
+                if connection.backlogMessagesMax != most {
+                    world.fail("\(loop.ring.name) still replays to \(connection)")
+                }
+            }
+        }
+    }
+
     /// Every device of a node that lives has its field, and no other field is there: what a dead node
     /// left is cleared up as long as any other lives.
     var presenceIsRight: Bool {

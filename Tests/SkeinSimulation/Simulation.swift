@@ -165,6 +165,7 @@ package final class Simulation {
         }
         guard world.failure == nil else { return }
         ledger.checkCompleteness()
+        checkReplaysEnded()
         for client in clients where client.state == .open && client.device?.isOpen == true {
             if let sender = client.sender { ledger.checkAnswered(sender) }
         }

@@ -70,4 +70,20 @@ struct TidyTests {
             for word in ["FIXME", "TODO:", "TODO("] { #expect(!text.contains(word), "\(path) says \(word)") }
         }
     }
+
+    @Test("no two flags share a bit")
+    func flags() throws {
+        let constant = #/static let \w+(?:: \w+)? = (\w+)\(rawValue: ([0-9_]+|1 << [0-9]+)\)/#
+        var seen = 0
+        for (path, text) in Self.files(in: "Sources") {
+            var values: Set<String> = []
+            for match in text.matches(of: constant) {
+                let value = match.2.split(separator: "<< ")
+                let bits = value.count == 2 ? 1 << (Int(value[1]) ?? 0) : Int(match.2.filter { $0 != "_" }) ?? 0
+                #expect(values.insert("\(match.1) \(bits)").inserted, "\(path): \(match.0) is taken")
+                seen += 1
+            }
+        }
+        #expect(seen > 20)
+    }
 }

@@ -36,37 +36,35 @@ struct ConnectionRecord: BitwiseCopyable {
     struct Flags: OptionSet, BitwiseCopyable {
         let rawValue: UInt16
         /// A receive is in flight.
-        static let receiving = Flags(rawValue: 1)
+        static let receiving = Flags(rawValue: 1 << 0)
         /// A `sendWhenPossible` is in flight; its bytes head the backlog.
-        static let sending = Flags(rawValue: 2)
+        static let sending = Flags(rawValue: 1 << 1)
         /// Shut down our side once everything is written.
-        static let finishAfterFlush = Flags(rawValue: 4)
-        static let closeSent = Flags(rawValue: 8)
-        static let closeReceived = Flags(rawValue: 16)
+        static let finishAfterFlush = Flags(rawValue: 1 << 2)
+        static let closeSent = Flags(rawValue: 1 << 3)
+        static let closeReceived = Flags(rawValue: 1 << 4)
         /// Waits for receive buffers to come back.
-        static let starved = Flags(rawValue: 32)
-        /// The answer to the handshake carries the subprotocol `bearer`.
-        static let bearerProtocol = Flags(rawValue: 128)
+        static let starved = Flags(rawValue: 1 << 5)
         /// Told to leave by a drain.
-        static let told = Flags(rawValue: 512)
+        static let told = Flags(rawValue: 1 << 6)
         /// Counted in the address table.
-        static let counted = Flags(rawValue: 1024)
+        static let counted = Flags(rawValue: 1 << 7)
         /// Its dialect was told that it is connected.
-        static let announced = Flags(rawValue: 2048)
+        static let announced = Flags(rawValue: 1 << 8)
         /// The router counts it among its user's devices.
-        static let toldRouter = Flags(rawValue: 4096)
+        static let toldRouter = Flags(rawValue: 1 << 9)
         /// permessage-deflate was agreed.
-        static let compresses = Flags(rawValue: 64)
+        static let compresses = Flags(rawValue: 1 << 10)
         /// TLS has said that nothing more will come.
-        static let notified = Flags(rawValue: 256)
+        static let notified = Flags(rawValue: 1 << 11)
         /// Given what it had missed: until that is out, more may wait for it than for others.
-        static let replaying = Flags(rawValue: 16384)
+        static let replaying = Flags(rawValue: 1 << 12)
         /// On the list of what is freed at the end of the turn.
-        static let reaped = Flags(rawValue: 8192)
+        static let reaped = Flags(rawValue: 1 << 13)
         /// Its dialect is still to be told that it has gone.
-        static let parting = Flags(rawValue: 16_384)
+        static let parting = Flags(rawValue: 1 << 14)
         /// It brought so much that some of it waits for the next turn.
-        static let deferred = Flags(rawValue: 32_768)
+        static let deferred = Flags(rawValue: 1 << 15)
     }
 
     var fd: Int32

@@ -161,10 +161,10 @@ extension ShardCore {
         if let protocols = request.protocols {
             let list = bytes.slice(protocols)
             if let range = unsafe Bearer.token(inProtocols: list.buffer.span) {
-                state.connections[slot].flags.insert(.bearerProtocol)
+                state.connections[slot].handshake.value.hasBearerProtocol = true
                 offered = list.slice(range)
             } else if list.equals("bearer"), let more = request.moreProtocols {
-                state.connections[slot].flags.insert(.bearerProtocol)
+                state.connections[slot].handshake.value.hasBearerProtocol = true
                 offered = bytes.slice(more)
             }
         }

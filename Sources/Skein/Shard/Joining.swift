@@ -247,8 +247,7 @@ extension ShardCore {
             preconditionFailure("a connection was opened without a handshake")
         }
         let bytes = handshake.value.bytes.bytes
-        let hasProtocol = state.connections[slot].flags.contains(.bearerProtocol)
-        let subprotocol = hasProtocol ? Bytes("bearer") : Bytes.empty
+        let subprotocol = handshake.value.hasBearerProtocol ? Bytes("bearer") : Bytes.empty
         let extensionsMax = DeflateNegotiation.headerBytesMax
         let room = HandshakeResponse.acceptBytes(
             protocolBytes: subprotocol.count, extensionsBytes: extensionsMax)

@@ -98,6 +98,8 @@ struct HandshakeState: ~Copyable {
     var sealed = ByteBlock()
     var scanned = 0
     var request: UpgradeRequest?
+    /// The answer carries the subprotocol `bearer`.
+    var hasBearerProtocol = false
     /// The name in a verified token, for dialects that show it.
     var username = OwnedText.none
     /// Whose it is, where its move home waits until all that was sent is out.

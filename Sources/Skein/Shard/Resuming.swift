@@ -78,7 +78,10 @@ extension ShardCore {
     /// Gives a connection an event of the past.
     private func replay(_ event: EventView, to slot: UInt32) {
         guard state.connections[slot].state == .open else { return }
-        state.connections[slot].flags.insert(.replaying)
+        if !state.connections[slot].flags.contains(.replaying) {
+            state.connections[slot].flags.insert(.replaying)
+            state.replayed.append(slot)
+        }
         metrics.deliveries.add()
         metrics.messagesSent.add()
         enqueueData(slot, frame(event, state.connections[slot].dialect, requestID: false))

@@ -276,6 +276,7 @@ extension ShardCore {
     /// Connections whose last bytes went out with the last turn, and whole.
     @inline(__always)
     func finishFlushed() {
+        if !state.replayed.isEmpty { endReplays() }
         guard !state.finishing.isEmpty else { return }
         while let slot = state.finishing.popLast() {
             guard state.connections.isLive(slot) else { continue }
@@ -285,5 +286,22 @@ extension ShardCore {
             else { continue }
             finish(slot)
         }
+    }
+
+    /// Who was given what it had missed with the last turn, and took all of it, may keep no more waiting
+    /// than others; who did not, once its backlog is out.
+    private func endReplays() {
+        var kept = 0
+        for index in 0..<state.replayed.count {
+            let slot = state.replayed[index]
+            guard state.connections.isLive(slot), !state.connections[slot].backlog.exists else { continue }
+            if state.connections[slot].turn == state.turn {
+                state.replayed[kept] = slot
+                kept += 1
+            } else {
+                state.connections[slot].flags.remove(.replaying)
+            }
+        }
+        state.replayed.truncate(to: kept)
     }
 }

@@ -89,8 +89,8 @@ struct Shard: Machine, ~Copyable {
     }
 
     var deadline: Instant? {
-        // What was moved, or finished with its flush, waits for the next turn and for nothing else.
-        if !core.state.moving.isEmpty || !core.state.finishing.isEmpty
+        // What was moved, or ends with its flush, waits for the next turn and for nothing else.
+        if !core.state.moving.isEmpty || !core.state.finishing.isEmpty || !core.state.replayed.isEmpty
             || !core.state.outbox.isEmpty || !core.state.postponed.isEmpty
             || !core.state.partings.isEmpty || !core.state.deferred.isEmpty
             || core.state.fanOut.isUnderWay { return core.state.now }

@@ -82,6 +82,8 @@ struct ShardState: ~Copyable {
     var oddSegments = RawList<Segment>(capacity: 4_096)
     var dirty = RawList<UInt32>(capacity: 4_096)
     var finishing = RawList<UInt32>()
+    /// Given this turn what they had missed.
+    var replayed = RawList<UInt32>()
     var starved = RawList<UInt32>()
     var reaped = RawList<UInt32>()
     var partings = RawQueue<Parting>()
