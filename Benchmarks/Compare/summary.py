@@ -124,6 +124,9 @@ class Summary:
 
     def scaled_goal(self, goal):
         """The goal as it reads on this machine, by the C server; None where that says nothing."""
+        if goal.metric == "growth":
+            floor = self.ratio(goal.row, FLOOR, "cpu", other_row=goal.other_row)
+            return max(goal.goal, floor) if floor else None
         if not goal.scale_row:
             return None
         reference = REFERENCE[goal.scale_row][FLOOR]

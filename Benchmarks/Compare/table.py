@@ -186,9 +186,10 @@ def body(summary):
     if redis:
         parts += ["Through Redis, its CPU included:", redis]
     parts += ["Skein's goals. They were set on " + REFERENCE_MACHINE + "; the last column moves them by "
-              "what the C server on epoll needs here for the same work. Two shards against one is twice "
-              "the CPU per message of one over that of two, both together: the machine has no third "
-              "core for the client.", goals(summary), loops(summary)[1]]
+              "what the C server on epoll needs here for the same work; of growth it asks no less than that "
+              "server's own, which is all the kernel's. Two shards against one is twice the CPU per "
+              "message of one over that of two, both together: the machine has no third core for the "
+              "client.", goals(summary), loops(summary)[1]]
     return "\n\n".join(part for part in parts if part)
 
 
