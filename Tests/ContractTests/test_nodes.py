@@ -225,6 +225,26 @@ def test_a_dead_node_with_many_users(make, keys, name, open_raw):
 
 @pytest.mark.one_tenant
 @pytest.mark.slow
+def test_many_devices_are_said_again(make, server, keys, name):
+    """More than a shard says at once, to a Redis that came back empty: all are there, and stay."""
+    node = make(WS_MAX_CONNECTIONS_PER_IP="0", WS_HANDSHAKE_RATE="0", WS_HISTORY_SIZE="0")
+    raws = [node.raw(name()) for _ in range(2_300)]
+    server.kill()
+    until(lambda: node.ready()[0] == 503, 30, what="the outage to be noticed")
+    server.start()
+    with server.client(4) as again:
+        count = lambda: len(again("KEYS", "presence:devices:*"))
+        until(lambda: count() == len(raws), 60, every=0.2, what="every device")
+        with server.client() as own:
+            until(lambda: own("KEYS", "ws:node:*:old*") == [], 30, what="the sweep")
+        time.sleep(1)
+        assert count() == len(raws)
+    for raw in raws:
+        raw.close()
+
+
+@pytest.mark.one_tenant
+@pytest.mark.slow
 def test_a_key_of_another_kind_keeps_nothing(make, keys, name):
     """What somebody else wrote under one user's name does not keep the dead one's other devices."""
     a, b = make(), make()

@@ -113,6 +113,15 @@ def test_leaving(nodes, keys, name, open_client):
 
 @pytest.mark.one_tenant
 @pytest.mark.slow
+def test_a_disconnect_goes_by_the_name(nodes, name, open_client):
+    """Also one that JSON has to escape."""
+    for user in (f"CORP\\{name()}", f'"{name()}"'):
+        here, there = open_client(nodes[0], user), open_client(nodes[1], user)
+        body = {"userId": user, "code": 4403, "reason": 'a "word"'}
+        assert nodes[0].control("POST", "/disconnect", body).status < 300
+        assert here.expect_closed(4403) == there.expect_closed(4403) == 'a "word"'
+
+
 def test_a_reconnect_makes_no_noise(nodes, keys, name, open_client):
     user = name()
     first = open_client(nodes[0], user)

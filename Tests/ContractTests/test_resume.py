@@ -365,6 +365,44 @@ def test_a_replay_is_more_than_a_send_queue_holds(start, io, backplane, name, op
     assert event["data"] == {"recovered": True, "replayed": 240}
 
 
+def test_a_replay_without_limits_of_the_queue(start, io, backplane, name, open_client):
+    """0 is none, also for who resumes and reads slowly."""
+    limits = {"WS_SEND_QUEUE_MESSAGES": "0", "WS_SEND_QUEUE_BYTES": "0"}
+    node = start(io=io, redis=backplane, env={**LARGE, **limits})
+    alice, bob = open_client(node, name("alice")), open_client(node, name("bob"))
+    bob.close()
+    for index in range(200):
+        alice.chat(bob.user, f"{index}:{'y' * 30_000}")
+        alice.expect("chat_message_sent")
+    with node.raw(bob.user, f"/ws?resume={point(bob)}", receive_buffer=4_096) as slow:
+        time.sleep(0.5)
+        while (event := slow.read_event())["type"] != "resumed":
+            pass
+    assert event["data"] == {"recovered": True, "replayed": 200}
+
+
+def test_a_history_larger_than_an_answer_may_be(start, io, redis, name, open_client, resume):
+    """Whoever missed more than a read brings is told so, and nobody else notices."""
+    node = start(io=io, redis=redis, env={**LARGE, "WS_HISTORY_SIZE": "2048"})
+    alice, bob = open_client(node, name("alice")), open_client(node, name("bob"))
+    bob.close()
+    text = "z" * 60_000
+    for index in range(1_200):
+        alice.chat(bob.user, text)
+        alice.expect("chat_message_sent")
+    back = resume(node, bob.user, point(bob))
+    assert missed(back, recovered=False) == []
+    alice.chat(bob.user, "last")
+    event = back.expect("chat_message")
+    assert event["data"]["message"] == "last"
+    assert node.ready()[0] == 200
+    back.close()
+    alice.chat(bob.user, "missed")
+    alice.expect("chat_message_sent")
+    again = resume(node, bob.user, f"{back.connected['data']['epoch']}:{event['offset']}")
+    assert messages(missed(again)) == ["missed"]
+
+
 def test_metrics(node, name, open_client, resume):
     before = node.metrics()
     alice, bob = open_client(node, name("alice")), open_client(node, name("bob"))

@@ -195,6 +195,23 @@ def test_redis_away_and_back(start, io, name):
     until(lambda: status(late, token(early)) == 401 and status(late, text) == 401, 20, what="both")
 
 
+def test_redis_refuses_for_a_while(start, io, name):
+    """What Redis does not take is told to the others when it takes writes again."""
+    from harness.redis import RedisServer
+
+    redis = start(make=RedisServer)
+    nodes = [start(io=io, redis=redis) for _ in range(2)]
+    user = name()
+    text = token(user, iat=now(-10))
+    with redis.client() as admin:
+        admin("CONFIG", "SET", "min-replicas-to-write", "1")
+        revoke(nodes[0], userId=user)
+        assert status(nodes[0], text) == 401
+        until(lambda: nodes[0].ready()[0] == 503, 20, what="the refusal to be noticed")
+        admin("CONFIG", "SET", "min-replicas-to-write", "0")
+    until(lambda: status(nodes[1], text) == 401, 30, what="the other node to hear of it")
+
+
 def test_malformed_commands_are_dropped(pair, redis, name):
     user = name()
     before = pair[0].metrics().total("skein_malformed_total", source="backplane")

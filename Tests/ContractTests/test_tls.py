@@ -267,6 +267,22 @@ def test_a_storm_of_handshakes_stops_nobody(start, io, certificate, name):
 # Everyone at once
 
 
+def test_a_slow_consumer_is_told_so(start, io, certificate, name):
+    """Its close frame comes behind what was queued, in one sealed stream that holds to the end."""
+    node = start(io=io, env=certificate.settings | {"WS_MESSAGE_RATE": "0"})
+    alice, bob = device(node, certificate, name()), name()
+    with SealedSocket(node.port, context_of(certificate), receive_buffer=4_096) as slow:
+        slow.open("/ws", token=token(bob))
+        deadline = time.monotonic() + 40
+        while node.metrics().total("skein_slow_consumers_total") == 0:
+            assert time.monotonic() < deadline, "it was never counted as slow"
+            for _ in range(20):
+                alice.chat(bob, "x" * 60_000)
+                alice.expect("chat_message_sent")
+        slow.read_until(b"\x88\x0f\x0f\xa8slow consumer")
+    alice.close()
+
+
 def test_an_event_for_everyone_in_slices_keeps_its_place(start, io, redis, certificate, name):
     """Where a turn may make little, an event for everyone takes many; what is published behind it comes
     behind it, to every device."""

@@ -29,7 +29,7 @@ extension Simulation {
                 world.fail("\(loop.ring.name) has a connection without a descriptor")
                 return
             }
-            if connection.isReceiving != descriptor.readIsInFlight {
+            if connection.isReceiving != descriptor.readIsInFlight, !connection.isDeferred {
                 world.fail("\(loop.ring.name) is wrong about a receive in flight on \(connection.fd)")
             }
             if connection.isSending != descriptor.writeIsInFlight {

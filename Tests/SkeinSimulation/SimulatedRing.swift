@@ -326,6 +326,9 @@ final class RingState {
         produce(
             descriptor,
             Completion(token: descriptor.readToken, result: Int32(count), buffer: buffer, flags: flags))
+        if world.bursts, flags.contains(.hasMore), stream.inbound.readable > 0, !world.burstChance.oneIn(4) {
+            receive(descriptor, stream, isLast: false)
+        }
     }
 
     private func accept(_ descriptor: Descriptor, _ listener: Listener) {

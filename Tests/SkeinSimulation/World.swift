@@ -41,6 +41,9 @@ final class World {
 
     /// Of what has to do with history alone.
     var historyChance: Chance
+    /// Of how much a socket brings at once, where it brings more than one buffer.
+    var burstChance: Chance
+    let bursts: Bool
     /// Nodes that ended with something for others that Redis had not taken.
     var leftEarly: Set<Int> = []
     var killed: Set<Int> = []
@@ -57,6 +60,8 @@ final class World {
         chance = Chance(seed: seed)
         brokerChance = Chance(seed: seed ^ 0xB20C_0000_0000)
         historyChance = Chance(seed: seed ^ 0x4157_0000_0000)
+        burstChance = Chance(seed: seed ^ 0xB0F5_0000_0000)
+        bursts = burstChance.oneIn(3)
         scenario = Scenario(&chance, history: &historyChance, nodes: nodes)
         faults = scenario.faults
         self.plant = plant

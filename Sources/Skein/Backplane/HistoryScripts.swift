@@ -58,12 +58,18 @@ enum HistoryScripts {
             """
     }
 
-    /// Keys: stream, position. Arguments: the first ID that is wanted, or nothing; how many at most.
-    /// Answers the position, the time in milliseconds, and the newest events, newest first.
+    /// What a read brings at most, in bytes: far less than an answer that the reader takes for nonsense.
+    static var readBytesMax: Int { 32 << 20 }
+
+    /// Keys: stream, position. Arguments: the first ID that is wanted, or nothing; how many at most; how many
+    /// bytes of events at most.
+    /// Answers the position, the time in milliseconds, and the newest events, newest first. Where they are
+    /// too much the older ones are left out, so that it is seen that not all are there.
     static var read: StaticString {
         """
-        local p=redis.call('GET',KEYS[2]) local t=redis.call('TIME') local e={} \
-        if ARGV[1]~='' then e=redis.call('XREVRANGE',KEYS[1],'+',ARGV[1],'COUNT',ARGV[2]) end \
+        local p=redis.call('GET',KEYS[2]) local t=redis.call('TIME') local e,b,m={},0,tonumber(ARGV[3]) \
+        if ARGV[1]~='' then e=redis.call('XREVRANGE',KEYS[1],'+',ARGV[1],'COUNT',ARGV[2]) \
+        local n=#e for i=1,n do local f=e[i][2] b=b+#f[#f] if b>m then for j=i,n do e[j]=nil end break end end end \
         return {p or '',t[1]*1000+math.floor(t[2]/1000),e}
         """
     }

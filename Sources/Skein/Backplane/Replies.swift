@@ -268,6 +268,7 @@ extension RouterCore {
         guard let refused = state.refusedWrites, state.now >= refused.until else { return }
         state.refusedWrites = nil
         restate()
+        askForRevocations()
         tellReason()
     }
 }

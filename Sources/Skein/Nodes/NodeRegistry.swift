@@ -9,6 +9,8 @@ struct NodeRegistry {
     static let readsPerSecond = 20
     /// How long what a node wrote of itself outlives its last beat, where nobody clears up after it.
     static let leftoverMilliseconds: Int64 = 3_600_000
+    /// Past it a lease is nonsense.
+    static let leaseMillisecondsMax: Int64 = 1 << 50
     /// Users that are cleared of a dead node's devices in one step of Redis.
     static let usersPerStep = 64
 

@@ -42,7 +42,6 @@ extension RouterCore {
         guard hasRegistry, state.finishBy == nil else { return }
         if state.now >= state.registry.beatDue { beat() }
         if state.now >= state.registry.readDue { readNodes() }
-        restateIfOwed()
     }
 
     /// When it has something to do; `nil` while it cannot do it.
@@ -165,11 +164,13 @@ extension RouterCore {
         while index + 2 < reply.value.count {
             defer { index += 3 }
             guard let id = reply.value[index].text, NodeRegistry.isNodeID(id),
-                let left = reply.value[index + 1].integer
+                let given = reply.value[index + 1].integer
             else {
                 metrics.malformed.add()
                 continue
             }
+            // It is counted with, and anybody may have written it.
+            let left = max(-NodeRegistry.leaseMillisecondsMax, min(given, NodeRegistry.leaseMillisecondsMax))
             guard id != state.registry.id else { continue }
             if let node = lease(reply.value[index + 2], of: id, left) {
                 others.append(node)

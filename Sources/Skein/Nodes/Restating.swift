@@ -8,13 +8,33 @@ internal import SkeinWire
 
 struct Restatement {
     /// Which time it is, so that what an earlier one was told does not count.
-    var ticket: UInt64 = 0
-    /// Shards that have not said everything yet.
-    var missing = 0
+    var ticket: UInt32 = 0
+    /// The shard that says its devices, and from which slot on; all have when it is past the last.
+    var shard = Int.max
+    var slot: UInt32 = 0
+    /// It was asked for the next of them and has not answered.
+    var isAsked = false
     /// What is said is noted, until the sweep is over.
     var isUnderWay = false
     /// A command that must not be lost was, because too much waited.
     var isOwed = false
+}
+
+/// How far a shard has said its devices: the first slot that is still to come, or `.max`.
+struct RestatementCursor {
+    var ticket: UInt32
+    var slot: UInt32
+
+    init(ticket: UInt32, slot: UInt32) {
+        self.ticket = ticket
+        self.slot = slot
+    }
+
+    init(rawValue: UInt64) {
+        self.init(ticket: UInt32(rawValue >> 32), slot: UInt32(truncatingIfNeeded: rawValue))
+    }
+
+    var rawValue: UInt64 { UInt64(ticket) << 32 | UInt64(slot) }
 }
 
 extension RouterCore {
@@ -42,11 +62,14 @@ extension RouterCore {
         """
     }
 
-    /// Says every device again, to a Redis that may have forgotten it or missed that others went.
+    /// Says every device again, to a Redis that may have forgotten it or missed that others went: so many
+    /// at a time as the link has room for.
     func restate() {
         state.restatement.isOwed = false
-        state.restatement.ticket += 1
-        state.restatement.missing = state.shardCount
+        state.restatement.ticket &+= 1
+        state.restatement.shard = 0
+        state.restatement.slot = 0
+        state.restatement.isAsked = false
         if !state.isCluster, state.links[.presence].isReady {
             state.restatement.isUnderWay = true
             let keys = [state.registry.usersKey, state.registry.oldUsersKey, state.registry.saidKey]
@@ -60,14 +83,23 @@ extension RouterCore {
                 writer.appendBulk(decimal: NodeRegistry.leftoverMilliseconds)
             }
         }
-        for shard in 0..<state.shardCount {
-            let memory = unsafe state.outbox.append(
-                to: shard, kind: ShardRecord.announce.rawValue, argument: state.restatement.ticket)
-            if unsafe memory == nil {
-                metrics.overload.add()
-                state.restatement.isOwed = true
-            }
-        }
+        restateFurther()
+    }
+
+    /// Whether a shard has more to say and can be asked: when it cannot for now, it is soon.
+    var isRestating: Bool {
+        state.restatement.shard < state.shardCount && !state.restatement.isAsked
+            && state.links[.presence].isReady
+    }
+
+    /// Asks for the next devices, one shard at a time, when what they take fits on the link.
+    func restateFurther() {
+        guard isRestating, presenceBytes < Self.presenceBytesMax else { return }
+        let cursor = RestatementCursor(ticket: state.restatement.ticket, slot: state.restatement.slot)
+        let memory = unsafe state.outbox.append(
+            to: state.restatement.shard, kind: ShardRecord.announce.rawValue, argument: cursor.rawValue)
+        state.restatement.isAsked = unsafe memory != nil
+        if unsafe memory == nil { metrics.overload.add() }
     }
 
     /// Something that has to be in Redis found no room on the way there.
@@ -75,17 +107,32 @@ extension RouterCore {
 
     /// What is owed is done when the link has room again.
     func restateIfOwed() {
-        guard state.restatement.isOwed, state.links[.presence].isReady,
-            state.links[.presence].filling.count < Self.presenceBytesMax / 4
+        restateFurther()
+        guard state.restatement.isOwed, state.restatement.shard >= state.shardCount,
+            state.links[.presence].isReady, presenceBytes < Self.presenceBytesMax / 4
         else { return }
         restate()
     }
 
-    /// A shard has said all its devices; what it said is before this on the link.
-    func announced(_ ticket: UInt64) {
-        guard ticket == state.restatement.ticket, state.restatement.missing > 0 else { return }
-        state.restatement.missing -= 1
-        if state.restatement.missing == 0 { sweep() }
+    private var presenceBytes: Int {
+        state.links[.presence].filling.count + state.links[.presence].flying.count
+    }
+
+    /// A shard has said devices; what it said is before this on the link.
+    func announced(_ cursor: RestatementCursor) {
+        guard cursor.ticket == state.restatement.ticket, state.restatement.isAsked else { return }
+        state.restatement.isAsked = false
+        state.restatement.slot = cursor.slot
+        if cursor.slot == .max {
+            state.restatement.shard += 1
+            state.restatement.slot = 0
+        }
+        guard state.restatement.shard >= state.shardCount else {
+            restateFurther()
+            return
+        }
+        // Where something was left out, nobody knows what is to go: all is said once more.
+        if !state.restatement.isOwed { sweep() }
     }
 
     private func sweep() {
@@ -108,7 +155,7 @@ extension RouterCore {
     /// - Parameter hasMore: whether another step is needed.
     func swept(hasMore: Bool) {
         // A new restatement has begun: it sweeps when its own shards have spoken.
-        guard state.restatement.missing == 0 else { return }
+        guard state.restatement.shard >= state.shardCount else { return }
         if hasMore { sweep() } else { state.restatement.isUnderWay = false }
     }
 }

@@ -58,7 +58,7 @@ extension RouterCore {
     /// An envelope as an event; `nil` where it is none. Its members stay in the index.
     func event(in payload: Bytes, _ shape: EnvelopeShape) -> EventView? {
         let text = unsafe payload.buffer
-        guard payload.count <= state.limits.messageBytesMax + 4_096, unsafe UTF8Validator.isValid(text.span),
+        guard payload.count <= state.payloadBytesMax, unsafe UTF8Validator.isValid(text.span),
             unsafe state.envelope.index.index(text.span),
             let type = member("type", payload), type.kind == .string,
             type.string.range.count <= ShardCore.typeBytesMax
@@ -187,6 +187,7 @@ extension RouterCore {
     /// `{"command":"disconnect","userId","code","reason"}` from another node's control plane.
     private func heardDisconnect(_ payload: Bytes) {
         guard let user = member("userId", payload), user.kind == .string,
+            let id = unsafe UserID(bytes: unescaped(user, payload).buffer.span),
             let code = member("code", payload),
             let number = unsafe JSONNumber.integer(payload.slice(code.value).buffer.span),
             let wireCode = UInt16(exactly: number), CloseCode.isReceivable(wireCode)
@@ -200,24 +201,33 @@ extension RouterCore {
             unsafe JSONString.unescape(payload.slice(given.string).buffer.span, into: &state.channel.writer)
             reason = state.channel.bytes
         }
-        disconnect(payload.slice(user.string), code: wireCode, reason: reason)
+        id.withBytes { text in
+            unsafe text.withUnsafeBufferPointer { text in
+                guard let base = text.baseAddress else { return }
+                disconnect(unsafe Bytes(base, count: text.count), code: wireCode, reason: reason)
+            }
+        }
     }
 
     /// Tells the user's shard to close the user's connections.
-    func disconnect(_ id: Bytes, code: UInt16, reason: Bytes) {
-        guard unsafe UserID(bytes: id.buffer.span) != nil else { return }
+    ///
+    /// - Returns: false where it takes nothing for now.
+    @discardableResult
+    func disconnect(_ id: Bytes, code: UInt16, reason: Bytes) -> Bool {
+        guard unsafe UserID(bytes: id.buffer.span) != nil else { return true }
         let bytes = 2 + RecordWriter.bytes(id, reason)
         guard let memory = unsafe state.outbox.append(
             to: state.home(of: UserHash.of(id)), kind: ShardRecord.disconnectUser.rawValue,
             payloadBytes: bytes)
         else {
             metrics.overload.add()
-            return
+            return false
         }
         var writer = unsafe RecordWriter(memory, capacity: bytes)
         writer.number(code)
         writer.text(id)
         writer.text(reason)
+        return true
     }
 }
 

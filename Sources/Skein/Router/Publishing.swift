@@ -26,7 +26,8 @@ extension RouterCore {
             if let user, isLocalUser {
                 state.users[user].deliveredThrough = sequence
                 metrics.deliveredLocally.add()
-                deliver(event)
+                // It will not be given again when Redis has it.
+                if !deliver(event), state.users[user].isPlaced { sendBack(user) }
             }
         }
     }

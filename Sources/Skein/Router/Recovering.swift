@@ -33,7 +33,7 @@ extension RouterCore {
         if state.users[user].reads > 0 {
             state.users[user].left = max(state.users[user].left, offset)
         } else if offset.follows(last) {
-            forward(&event, offset, source, to: user, by: .push)
+            if !forward(&event, offset, source, to: user, by: .push) { leaveToRead(user, offset) }
         } else if offset.number <= last.number && offset.first <= last.first {
             if case .own(let sequence, _, _) = source { noteKept(sequence, .push) }
             metrics.duplicates.add()
@@ -44,20 +44,33 @@ extension RouterCore {
     }
 
     /// The next event of a user, to the user's shard.
+    ///
+    /// - Returns: false where the shard takes nothing for now: the user stands where it stood.
     private func forward(
         _ event: inout EventView, _ offset: Offset, _ source: EventSource, to user: UInt32, by way: Way
-    ) {
+    ) -> Bool {
+        if isForDevices(source, of: user, by: way) {
+            event.offset = offset
+            guard deliver(event) else { return false }
+        } else {
+            metrics.duplicates.add()
+        }
         state.users[user].last = offset
         if case .own(let sequence, _, _) = source {
             state.users[user].passedThrough = max(state.users[user].passedThrough, sequence)
         }
-        guard isForDevices(source, of: user, by: way) else {
-            metrics.duplicates.add()
-            return
-        }
-        event.offset = offset
-        deliver(event)
+        return true
     }
+
+    /// What a shard did not take is read for it a moment later.
+    private func leaveToRead(_ user: UInt32, _ offset: Offset) {
+        state.users[user].left = max(state.users[user].left, offset)
+        state.readsHeldUntil = state.now.advanced(byMilliseconds: Self.fullShardMilliseconds)
+        if state.users[user].reads == 0 { catchUp(user) }
+    }
+
+    /// How long a shard that takes nothing is left alone.
+    static var fullShardMilliseconds: Int { 20 }
 
     /// How an event reached this node. Pushes come in the order in which events were published, and what a
     /// read brings may be ahead of them.
@@ -113,6 +126,7 @@ extension RouterCore {
     /// As many reads as may be out at once.
     func flushReads() {
         guard !state.toRead.isEmpty, state.links[.own].isReady, state.epoch != nil else { return }
+        guard state.now >= state.readsHeldUntil else { return }
         state.readsBlockedSince = nil
         while state.readsOut.count < state.limits.historyReadsMax, var read = state.toRead.popFirst() {
             guard state.users.isLive(read.user, generation: read.generation) else { continue }
@@ -130,7 +144,7 @@ extension RouterCore {
         let room = HistoryScripts.read.utf8CodeUnitCount + 2 * id.count + state.historyKey.count
             + state.positionKey.count + 320
         state.links[.own].command(Awaited(kind: .history), room: room) { writer in
-            RESPCommand.writeArray(7, into: &writer)
+            RESPCommand.writeArray(8, into: &writer)
             writer.appendBulk("EVAL")
             writer.appendBulk(HistoryScripts.read)
             writer.appendBulk("2")
@@ -146,6 +160,7 @@ extension RouterCore {
                 writer.appendBulk("")
             }
             writer.appendBulk(decimal: Int64(state.limits.historyEventsMax) + 1)
+            writer.appendBulk(decimal: Int64(HistoryScripts.readBytesMax))
         }
     }
 
@@ -167,8 +182,9 @@ extension RouterCore {
             eventsWereLost()
             if state.users[user].left == read.heard { state.users[user].left = .none }
         }
+        var isBroughtUp = true
         if state.users[user].isPlaced {
-            bringUp(user, read, page, reply)
+            isBroughtUp = bringUp(user, read, page, reply)
         } else if hasOpenDevice(user) {
             if canRead, state.users[user].placesAt == .none { placeBehindMark(user, page.tip) }
         } else {
@@ -183,7 +199,9 @@ extension RouterCore {
                 }
             }
         }
-        state.users[user].passedThrough = max(state.users[user].passedThrough, read.acknowledged)
+        if isBroughtUp {
+            state.users[user].passedThrough = max(state.users[user].passedThrough, read.acknowledged)
+        }
         if !state.users[user].isPlaced {
             if state.waiters.isLive(read.waiter, generation: read.waiterGeneration) {
                 state.waiters[read.waiter].isReading = false
@@ -233,34 +251,42 @@ extension RouterCore {
     }
 
     /// Gives a user's devices what they missed, or tells them to come back.
+    ///
+    /// - Returns: false where their shard did not take all of it for now.
     private func bringUp(
         _ user: UInt32, _ read: HistoryRead, _ page: HistoryPage, _ reply: borrowing RESPReply
-    ) {
-        guard page.tip != state.users[user].last else { return }
+    ) -> Bool {
+        guard page.tip != state.users[user].last else { return true }
         guard page.tip > state.users[user].last || hasLost(read, page) else {
             // It was answered before what was heard since; who waits for it reads again.
             if state.users[user].reads == 0 { catchUp(user) }
-            return
+            return true
         }
         guard let missed = page.missed(since: state.users[user].last) else {
             if hasLost(read, page) || page.contradicts(state.users[user].last) { eventsWereLost() }
             state.users[user].last = page.tip
             sendBack(user)
-            return
+            return true
         }
         metrics.catchUps.add()
         for index in missed.reversed() {
-            let isDelivered = withEvent(index, of: reply, user) { event, source in
-                forward(&event, page.offsets[index], source, to: user, by: .read)
+            var isTaken = true
+            let isEvent = withEvent(index, of: reply, user) { event, source in
+                isTaken = forward(&event, page.offsets[index], source, to: user, by: .read)
             }
-            guard isDelivered else {
+            guard isTaken else {
+                leaveToRead(user, page.tip)
+                return false
+            }
+            guard isEvent else {
                 state.users[user].last = page.tip
                 sendBack(user)
-                return
+                return true
             }
         }
         // Also where nothing ever happened, and only the time is another.
         state.users[user].last = page.tip
+        return true
     }
 
     /// Redis stands behind a place where this node had already seen it when it asked. What a client says of
@@ -295,11 +321,31 @@ extension RouterCore {
     /// Closes a user's devices here, to come back at once: what they missed is not known.
     func sendBack(_ user: UInt32) {
         metrics.gaps.add()
+        guard state.owedReturns.isEmpty, tellToReturn(user) else {
+            state.owedReturns.append(UserReference(place: user, generation: state.users.generation(of: user)))
+            return
+        }
+    }
+
+    /// Tells those to come back whose shards took nothing when they were to be told.
+    ///
+    /// - Returns: whether nobody is left to be told.
+    func payReturns() -> Bool {
+        while !state.owedReturns.isEmpty {
+            let owed = state.owedReturns[0]
+            guard !state.users.isLive(owed.place, generation: owed.generation) || tellToReturn(owed.place)
+            else { return false }
+            _ = state.owedReturns.popFirst()
+        }
+        return true
+    }
+
+    private func tellToReturn(_ user: UInt32) -> Bool {
         let wait = state.shared.host.random(in: 0...Self.sendBackMilliseconds)
         var hint = "{\"reconnectAfterMs\":\(wait),\"resume\":true}"
-        hint.withUTF8 { text in
-            guard let base = text.baseAddress else { return }
-            disconnect(
+        return hint.withUTF8 { text in
+            guard let base = text.baseAddress else { return true }
+            return disconnect(
                 state.users.id(of: user), code: 1012, reason: unsafe Bytes(base, count: text.count))
         }
     }

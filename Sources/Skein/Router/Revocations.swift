@@ -10,6 +10,7 @@ extension RouterCore {
     private static var confirmedMax: Int { 1_024 }
     /// What is written again at once where Redis has lost it.
     private static var restoredMax: Int { 10_000 }
+    private static var askAgainMilliseconds: Int { 5_000 }
 
     /// Drops what has expired, adds one entry, lets the key end with its last entry, tells the nodes.
     private static var script: StaticString {
@@ -63,6 +64,14 @@ extension RouterCore {
             .error, "Redis refused a revocation, so other nodes do not know of it: \(why.text)",
             [("needs", rule)])
         revocationConfirmed()
+        state.revocationsDue = state.now.advanced(byMilliseconds: Self.askAgainMilliseconds)
+    }
+
+    /// What Redis refused, it is given again by what it turns out not to have.
+    func askForRevocationsIfDue() {
+        guard let due = state.revocationsDue, state.now >= due else { return }
+        state.revocationsDue = nil
+        askForRevocations()
     }
 
     private func send(_ revocation: Revocation, _ awaited: Awaited.Kind) {
@@ -117,7 +126,11 @@ extension RouterCore {
         let heard = Set(entries.map(\.text))
         let missing = state.shared.revocations.list(at: state.wallMilliseconds).lazy
             .filter { !heard.contains(String(decoding: RevocationText.member($0), as: UTF8.self)) }
-        for revocation in missing.prefix(Self.restoredMax) { send(revocation, .write) }
+        for revocation in missing.prefix(Self.restoredMax) {
+            send(revocation, .write)
+            // Until Redis has them all.
+            state.revocationsDue = state.now.advanced(byMilliseconds: 6 * Self.askAgainMilliseconds)
+        }
     }
 
     func revocationsHeard(_ reply: borrowing RESPReply) {

@@ -67,7 +67,7 @@ extension RouterCore {
         case .publish: publish(bytes)
         case .arrive: arrived(reference, bytes, ArrivalFlags(rawValue: record.flags))
         case .leave: left(reference, bytes)
-        case .announced: announced(record.argument)
+        case .announced: announced(RestatementCursor(rawValue: record.argument))
         case .fence: fence(FenceTicket(rawValue: record.argument))
         case .task: LoopTask<RouterCore>.run(record.argument, self)
         case nil: preconditionFailure("the router was sent a record it does not know")
@@ -75,26 +75,35 @@ extension RouterCore {
     }
 
     /// Hands an event to the shard where its user lives, or to all.
+    ///
+    /// - Returns: false where a shard takes nothing for now, so that somebody does not get it.
     @inline(__always)
-    func deliver(_ event: EventView) {
-        if event.user.isEmpty {
-            for shard in 0..<state.shardCount {
-                forward(event, to: shard, ShardRecord.broadcast.rawValue)
-            }
-            return
+    @discardableResult
+    func deliver(_ event: EventView) -> Bool {
+        // Who has to come back is told so before anything newer.
+        guard state.owedReturns.isEmpty || payReturns() else {
+            metrics.overload.add()
+            return false
         }
-        forward(event, to: state.home(of: event.userHash), ShardRecord.deliver.rawValue)
+        if event.user.isEmpty {
+            var isWhole = true
+            for shard in 0..<state.shardCount
+            where !forward(event, to: shard, ShardRecord.broadcast.rawValue) { isWhole = false }
+            return isWhole
+        }
+        return forward(event, to: state.home(of: event.userHash), ShardRecord.deliver.rawValue)
     }
 
     @inline(__always)
-    private func forward(_ event: EventView, to shard: Int, _ kind: UInt16) {
+    private func forward(_ event: EventView, to shard: Int, _ kind: UInt16) -> Bool {
         guard let memory = unsafe state.outbox.append(
             to: shard, kind: kind, payloadBytes: event.recordBytes)
         else {
             metrics.overload.add()
-            return
+            return false
         }
         unsafe event.store(to: memory)
+        return true
     }
 
     func publishGauges() {

@@ -75,6 +75,12 @@ struct Delayed: BitwiseCopyable {
     var change: UInt32
 }
 
+/// A user for as long as it is the same one.
+struct UserReference: BitwiseCopyable {
+    var place: UInt32
+    var generation: UInt32
+}
+
 /// A device that waits until Redis has acknowledged an event of this node's.
 struct UnreadyWaiter: BitwiseCopyable {
     var after: UInt64
@@ -108,6 +114,8 @@ struct RouterState: ~Copyable {
     let shared: ServerShared
     let clock: Clock
     let limits: Limits
+    /// Of an event as Redis brings it: what `EventDraft` may hold, and what is written around it.
+    var payloadBytesMax: Int { 2 * limits.messageBytesMax + 32_768 }
     let metrics: Shared<RouterMetrics>
     let reason: BackplaneReason
     let buffers: BufferPool
@@ -177,6 +185,10 @@ struct RouterState: ~Copyable {
     var unready = RawQueue<UnreadyWaiter>()
     /// Since when reads wait for their link.
     var readsBlockedSince: Instant?
+    /// A shard took nothing: it is not read for until then.
+    var readsHeldUntil = Instant(nanoseconds: 0)
+    /// Users whose devices are to be sent back, once their shards take that.
+    var owedReturns = RawQueue<UserReference>()
     /// What a device is given that comes back.
     var replay = CommandBuffer(capacity: 0)
 
@@ -195,6 +207,8 @@ struct RouterState: ~Copyable {
     /// Revocations of this node's that Redis has not all confirmed: the first `confirmedCount` are.
     var unconfirmed: [Revocation] = []
     var confirmedCount = 0
+    /// When it is seen whether Redis has them all, after it refused one.
+    var revocationsDue: Instant?
     /// Another node's found no room here; said once.
     var isRevocationLost = false
     /// The canary is heard.
@@ -328,7 +342,7 @@ extension RouterState {
                 prefix: configuration.redisPrefix, id: shared.nodeID, address: address,
                 startedAtMilliseconds: shared.startedAtMilliseconds),
             fences: Array(repeating: RouterFence(), count: shared.shardCount),
-            json: Scratch(capacity: limits.messageBytesMax * 2 + 32_768), now: shared.host.clock.now())
+            json: Scratch(capacity: 2 * limits.messageBytesMax + 32_768), now: shared.host.clock.now())
     }
 }
 

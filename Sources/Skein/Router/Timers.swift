@@ -50,6 +50,9 @@ extension RouterCore {
         // What was left to a read is back when the read is over.
         if state.journal.count > 0 { releaseJournal() }
         keepLease()
+        if state.finishBy == nil { restateIfOwed() }
+        askForRevocationsIfDue()
+        _ = payReturns()
         giveUpBlockedReads()
         finishIfDone()
     }
@@ -82,6 +85,12 @@ extension RouterCore {
         if !state.isLocal && state.journal.count > 0 { next = min(next, state.stallDue) }
         if let due = leaseDue { next = min(next, due) }
         if !state.quiet.isEmpty { next = min(next, state.quiet[0].due) }
+        if !state.owedReturns.isEmpty {
+            next = min(next, state.now.advanced(byMilliseconds: Self.fullShardMilliseconds))
+        }
+        if !state.toRead.isEmpty, state.readsHeldUntil > state.now { next = min(next, state.readsHeldUntil) }
+        if isRestating { next = min(next, state.now.advanced(byMilliseconds: Self.fullShardMilliseconds)) }
+        if let due = state.revocationsDue { next = min(next, due) }
         if !state.leaving.isEmpty { next = min(next, state.leaving[0].due) }
         for role in RedisLink.Role.allCases {
             if let retryAt = state.links[role].retryAt { next = min(next, retryAt) }

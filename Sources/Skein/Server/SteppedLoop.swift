@@ -48,6 +48,8 @@ package struct ConnectionFigures: Sendable {
     package var isReceiving: Bool
     package var isSending: Bool
     package var isStarved: Bool
+    /// Receives of it wait for the next turn, maybe with the last one's end.
+    package var isDeferred: Bool
     package var backlogBytes: Int
     package var backlogMessages: Int
     /// What may wait for it.
@@ -140,6 +142,7 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
                     isReceiving: record.flags.contains(.receiving),
                     isSending: record.flags.contains(.sending),
                     isStarved: record.flags.contains(.starved),
+                    isDeferred: record.flags.contains(.deferred),
                     backlogBytes: hasBacklog ? record.backlog.value.bytes : 0,
                     backlogMessages: hasBacklog ? record.backlog.value.messages : 0,
                     backlogBytesMax: most.bytes, backlogMessagesMax: most.messages))

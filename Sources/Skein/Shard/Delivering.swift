@@ -86,10 +86,11 @@ extension ShardCore {
         let record = unsafe state.connections.pointer(to: slot)
         guard unsafe record.pointee.state == .open else { return }
         let dialect = unsafe record.pointee.dialect
+        let isOrigin = event.origin != .none && event.origin == reference(slot)
+        guard !isOrigin || !event.flags.contains(.exceptOrigin) else { return }
         metrics.deliveries.add()
         metrics.messagesSent.add()
-        if event.origin != .none && event.origin == reference(slot) {
-            guard !event.flags.contains(.exceptOrigin) else { return }
+        if isOrigin {
             // Only the connection that asked gets its request's ID back.
             if !event.requestID.isEmpty {
                 enqueueData(slot, frame(event, dialect, requestID: true))
@@ -139,10 +140,29 @@ extension ShardCore {
         }
         let home = state.home(of: event.userHash)
         if home == state.index {
-            deliver(event)
-            return true
+            guard state.fanOut.isUnderWay else {
+                deliver(event)
+                return true
+            }
+            return hold(event)
         }
         return forward(event, to: home, ShardRecord.deliver.rawValue)
+    }
+
+    /// Behind an event that has not reached everyone: some would get them in another order.
+    private func hold(_ event: EventView) -> Bool {
+        let count = event.recordBytes
+        guard state.fanOut.heldBytes + count <= state.limits.fanOutTurnBytesMax else {
+            metrics.countDropped(.overload)
+            return false
+        }
+        let room = unsafe UnsafeMutableRawPointer(state.arena.allocate(count + 16))
+        let memory = unsafe room.alignedUp(for: UInt64.self).assumingMemoryBound(to: UInt8.self)
+        unsafe event.store(to: memory)
+        state.fanOut.hold(
+            unsafe ParcelRecord(
+                kind: ShardRecord.deliver.rawValue, flags: 0, argument: 0, bytes: memory, count: count))
+        return true
     }
 
     private func forward(_ event: EventView, to target: Int, _ kind: UInt16) -> Bool {

@@ -75,7 +75,8 @@ extension ShardCore {
                     drain.fence = nil
                     closeChosen()
                 }
-            } else if state.now >= drain.nextWave {
+            } else if state.now >= drain.nextWave, !state.fanOut.isUnderWay {
+                // Not in the middle of a fan-out: what is accepted has to be in front of a close frame.
                 wave(&drain)
             }
             finishIfEmpty(&drain)
@@ -190,7 +191,7 @@ extension ShardCore {
 
     private func dropRemaining() {
         for slot in 0..<UInt32(state.connections.highWater) where state.connections.isLive(slot) {
-            reset(slot, code: 0)
+            reset(slot, code: 1006)
         }
     }
 

@@ -10,13 +10,18 @@ struct FanOut: ~Copyable {
     /// The event's record and where it goes on.
     private(set) var event = ByteBlock()
     var next: UInt32?
-    /// Of the parcel that the event came in, or of the oversized record behind it: no more than that.
+    /// The rest of the parcel that the event came in, or the oversized record behind it; and what was sent
+    /// here meanwhile, up to as much as a turn may make.
     private var held = ByteBlock()
-    private var heldOffset = 0
+    /// Held before, and being handed on: to handle it may hold more.
+    private var leaving = ByteBlock()
+    private var leavingOffset = 0
     /// This turn's, of all events.
     var bytesMade = 0
 
-    var isUnderWay: Bool { next != nil || heldOffset < held.count }
+    var heldBytes: Int { held.count + leaving.count }
+
+    var isUnderWay: Bool { next != nil || held.count > 0 || leavingOffset < leaving.count }
 
     mutating func begin(_ record: Bytes, at slot: UInt32) {
         event.removeAll()
@@ -41,15 +46,16 @@ struct FanOut: ~Copyable {
 
     /// The first that was held; good until the next call.
     mutating func takeHeld() -> ParcelRecord? {
-        guard heldOffset < held.count else {
-            held = ByteBlock()
-            heldOffset = 0
-            return nil
+        if leavingOffset == leaving.count {
+            leaving = ByteBlock()
+            leavingOffset = 0
+            swap(&leaving, &held)
         }
+        guard leavingOffset < leaving.count else { return nil }
         let headerBytes = MemoryLayout<RecordHeader>.size
-        let base = unsafe held.bytes.base + heldOffset
+        let base = unsafe leaving.bytes.base + leavingOffset
         let header = unsafe UnsafeRawPointer(base).loadUnaligned(as: RecordHeader.self)
-        heldOffset += RecordHeader.bytes(payload: Int(header.payloadBytes))
+        leavingOffset += RecordHeader.bytes(payload: Int(header.payloadBytes))
         return unsafe ParcelRecord(
             kind: header.kind, flags: header.flags, argument: header.argument,
             bytes: UnsafeMutablePointer(mutating: base + headerBytes), count: Int(header.payloadBytes))

@@ -197,7 +197,10 @@ extension ShardCore {
 
     /// Tells of those who left while there was no room, in their order.
     func tellDepartures() {
-        guard !state.departures.isEmpty, state.now >= state.departuresDue else { return }
+        guard !state.departures.isEmpty || state.announced != nil, state.now >= state.departuresDue else {
+            return
+        }
+        sayAnnounced()
         while !state.departures.isEmpty {
             guard sayLeft(state.departures[0].reference, state.departures[0].userID.bytes) else {
                 waitToTell()
@@ -297,17 +300,44 @@ extension ShardCore {
         receiveMany(slot)
     }
 
-    /// Redis may have forgotten what it was told: tells the router of every device again, also of those
-    /// that wait for its answer.
-    func announceDevices(_ ticket: UInt64) {
-        for slot in 0..<UInt32(state.connections.highWater) where state.connections.isLive(slot) {
-            let record = state.connections[slot]
-            let isTold = record.state == .open || (record.state == .joining && record.flags.contains(.toldRouter))
-            guard isTold, record.user != ConnectionRecord.none else { continue }
-            tellRouter(arrived: slot, user: record.user, flags: .again)
+    /// How many devices are told of at once.
+    private static var announcedMax: Int { 1_000 }
+
+    /// Redis may have forgotten what it was told: tells the router of the next devices again, also of those
+    /// that wait for its answer, and from where to ask on.
+    func announceDevices(_ cursor: RestatementCursor) {
+        var cursor = cursor
+        var left = Self.announcedMax
+        let end = UInt32(state.connections.highWater)
+        while cursor.slot < end, left > 0 {
+            if isTold(cursor.slot) {
+                let user = state.connections[cursor.slot].user
+                guard tellRouter(arrived: cursor.slot, user: user, flags: .again) else { break }
+                left -= 1
+            }
+            cursor.slot += 1
         }
+        if cursor.slot >= end { cursor.slot = .max }
+        state.announced = cursor
+        sayAnnounced()
+    }
+
+    private func isTold(_ slot: UInt32) -> Bool {
+        guard state.connections.isLive(slot), state.connections[slot].user != ConnectionRecord.none else {
+            return false
+        }
+        let flags = state.connections[slot].flags
+        switch state.connections[slot].state {
+        case .open: return true
+        case .joining: return flags.contains(.toldRouter)
+        case .handshaking, .authenticating, .closing, .finishing, .dead: return false
+        }
+    }
+
+    private func sayAnnounced() {
+        guard let cursor = state.announced else { return }
         let memory = unsafe state.outbox.append(
-            to: state.shared.routerIndex, kind: RouterRecord.announced.rawValue, argument: ticket)
-        if unsafe memory == nil { metrics.countDropped(.overload) }
+            to: state.shared.routerIndex, kind: RouterRecord.announced.rawValue, argument: cursor.rawValue)
+        if unsafe memory == nil { waitToTell() } else { state.announced = nil }
     }
 }

@@ -20,8 +20,8 @@ enum ShardRecord: UInt16 {
     case publishFailed
     /// Close all of a user's connections: `Disconnection`.
     case disconnectUser
-    /// Tell the router of every device again, and then that these were all: Redis may have forgotten
-    /// them. The argument goes with both.
+    /// Tell the router of the next devices again: Redis may have forgotten them. From where on is in the
+    /// argument, a `RestatementCursor`.
     case announce
     /// Pass it on, behind all that was accepted here: another shard's question, a `FenceTicket`.
     case fence
@@ -38,7 +38,7 @@ enum RouterRecord: UInt16 {
     case leave
     /// An event for one user, to be put in order and sent to wherever the user is.
     case publish
-    /// Every device of a shard's has been told again.
+    /// Devices of a shard's have been told again; a `RestatementCursor`.
     case announced
     /// A shard's question whether anything is on its way to it: a `FenceTicket`. Each shard sends it.
     case fence

@@ -148,16 +148,24 @@ extension ShardCore {
     func enqueueSealed(_ slot: UInt32) {
         let output = unsafe state.tls.value.pump.output
         guard output.count > 0 else { return }
-        defer { state.tls.value.pump.clearOutput() }
         let record = unsafe state.connections.pointer(to: slot)
-        guard unsafe record.pointee.state != .dead else { return }
+        guard unsafe record.pointee.state != .dead else {
+            state.tls.value.pump.clearOutput()
+            return
+        }
         let bytes = unsafe Bytes(output.baseAddress!, count: output.count)
         if unsafe record.pointee.backlog.exists {
-            appendSealed(slot, bytes)
+            unsafe record.pointee.backlog.value.append(bytes, messages: TLSRecords.count(bytes))
+            metrics.bytesSent.add(UInt64(bytes.count))
+            // First: a queue past its limits is closed, and the close frame goes through here as well.
+            state.tls.value.pump.clearOutput()
+            account(slot)
+            checkSendQueue(slot)
             return
         }
         let memory = unsafe state.arena.allocate(bytes.count)
         unsafe bytes.copy(to: memory)
+        state.tls.value.pump.clearOutput()
         enqueue(slot, unsafe Bytes(memory, count: bytes.count), mark: Self.sealedMark)
     }
 
@@ -168,13 +176,6 @@ extension ShardCore {
             return
         }
         enqueueSealed(slot)
-    }
-
-    private func appendSealed(_ slot: UInt32, _ bytes: Bytes) {
-        let record = unsafe state.connections.pointer(to: slot)
-        unsafe record.pointee.backlog.value.append(bytes, messages: TLSRecords.count(bytes))
-        account(slot)
-        checkSendQueue(slot)
     }
 
     /// Makes one sealed run of all that a connection was given this turn.

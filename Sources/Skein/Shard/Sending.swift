@@ -229,11 +229,10 @@ extension ShardCore {
         let messages = state.limits.sendQueueMessagesMax
         let bytes = state.limits.sendQueueBytesMax
         guard isReplaying else { return (messages, bytes) }
-        // An event in an envelope is a little longer than as it is kept.
-        return (
-            messages + state.limits.historyEventsMax,
-            bytes + 2 * state.limits.historyUserBytesMax
-        )
+        // An event in an envelope is a little longer than as it is kept. Either may be without a limit.
+        func sum(_ a: Int, _ b: Int) -> Int { a > .max - b ? .max : a + b }
+        let kept = state.limits.historyUserBytesMax
+        return (sum(messages, state.limits.historyEventsMax), sum(bytes, sum(kept, kept)))
     }
 
     /// Part of a backlog, or all of it, went out.
@@ -253,6 +252,8 @@ extension ShardCore {
             drop(slot, code: 1006)
             return
         }
+        // A ping would have waited behind it: that it takes what it is sent says as much as an answer.
+        if completion.result > 0 { unsafe record.pointee.lastHeard = state.now }
         let before = unsafe record.pointee.backlog.value.messages
         unsafe record.pointee.backlog.value.sent(Int(completion.result))
         if state.drain != nil {

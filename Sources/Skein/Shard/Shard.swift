@@ -96,7 +96,9 @@ struct Shard: Machine, ~Copyable {
             || core.state.fanOut.isUnderWay { return core.state.now }
         var next = earliest(
             core.state.timers.next, earliest(core.state.acceptPausedUntil, core.state.drain?.nextStep))
-        if !core.state.departures.isEmpty { next = earliest(next, core.state.departuresDue) }
+        if !core.state.departures.isEmpty || core.state.announced != nil {
+            next = earliest(next, core.state.departuresDue)
+        }
         if core.state.history.exists { next = earliest(next, core.state.history.value.sweepDue) }
         return next
     }
@@ -149,7 +151,7 @@ extension ShardCore {
         case .joined: joined(reference, JoinResult(rawValue: record.flags) ?? .unavailable, bytes)
         case .publishFailed: publishFailed(reference, bytes)
         case .disconnectUser: disconnectUser(bytes)
-        case .announce: announceDevices(record.argument)
+        case .announce: announceDevices(RestatementCursor(rawValue: record.argument))
         case .fence: passOnFence(FenceTicket(rawValue: record.argument))
         case .fenced: fenced(FenceTicket(rawValue: record.argument))
         case .task: LoopTask<ShardCore>.run(record.argument, self)

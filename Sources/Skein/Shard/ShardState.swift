@@ -90,6 +90,8 @@ struct ShardState: ~Copyable {
     /// No more than there were connections: while these wait, arrivals find no room either.
     var departures = RawQueue<Departure>()
     var departuresDue = Instant(nanoseconds: 0)
+    /// Devices were told of again, and the router does not know yet how far.
+    var announced: RestatementCursor?
     /// The one that a dialect is being told of.
     var parting: Parting?
     var moving = RawList<Move>()

@@ -38,7 +38,8 @@ extension ShardCore {
             let slot = completion.token.slot
             let isLive = state.connections.isLive(slot, generation: completion.token.generation)
             guard !isLive || takesMore(slot, completion) else {
-                // As will all that follow of this connection: they stay in order.
+                // As will all that follow of this connection, now and in the next turns: they stay in order.
+                state.connections[slot].flags.insert(.deferred)
                 state.deferred.append(completion)
                 continue
             }

@@ -24,9 +24,13 @@ def records(data: bytes) -> list[tuple[int, bytes]]:
 class SealedSocket:
     """A TCP connection and a TLS session beside it, with the test in between."""
 
-    def __init__(self, port, context, *, name="localhost", timeout=15.0):
+    def __init__(self, port, context, *, name="localhost", timeout=15.0, receive_buffer=None):
         self.port = port
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(timeout)
+        self.socket.connect(("127.0.0.1", port))
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.session = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
 
