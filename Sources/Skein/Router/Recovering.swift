@@ -321,23 +321,29 @@ extension RouterCore {
     /// Closes a user's devices here, to come back at once: what they missed is not known.
     func sendBack(_ user: UInt32) {
         metrics.gaps.add()
-        guard state.owedReturns.isEmpty, tellToReturn(user) else {
-            state.owedReturns.append(UserReference(place: user, generation: state.users.generation(of: user)))
-            return
-        }
+        guard !tellToReturn(user) else { return }
+        let home = state.home(of: state.users[user].hash)
+        state.owedReturns[home].append(
+            UserReference(place: user, generation: state.users.generation(of: user)))
+        state.owedReturnCount += 1
     }
 
-    /// Tells those to come back whose shards took nothing when they were to be told.
+    /// Tells those to come back whose shard took nothing when they were to be told.
     ///
-    /// - Returns: whether nobody is left to be told.
-    func payReturns() -> Bool {
-        while !state.owedReturns.isEmpty {
-            let owed = state.owedReturns[0]
+    /// - Returns: whether nobody is left to be told there.
+    func payReturns(on shard: Int) -> Bool {
+        while let owed = state.owedReturns[shard].last {
             guard !state.users.isLive(owed.place, generation: owed.generation) || tellToReturn(owed.place)
             else { return false }
-            _ = state.owedReturns.popFirst()
+            state.owedReturns[shard].removeLast()
+            state.owedReturnCount -= 1
         }
         return true
+    }
+
+    func payReturns() {
+        guard state.owedReturnCount > 0 else { return }
+        for shard in 0..<state.shardCount { _ = payReturns(on: shard) }
     }
 
     private func tellToReturn(_ user: UInt32) -> Bool {

@@ -80,18 +80,19 @@ extension RouterCore {
     @inline(__always)
     @discardableResult
     func deliver(_ event: EventView) -> Bool {
-        // Who has to come back is told so before anything newer.
-        guard state.owedReturns.isEmpty || payReturns() else {
-            metrics.overload.add()
-            return false
-        }
         if event.user.isEmpty {
             var isWhole = true
             for shard in 0..<state.shardCount
             where !forward(event, to: shard, ShardRecord.broadcast.rawValue) { isWhole = false }
             return isWhole
         }
-        return forward(event, to: state.home(of: event.userHash), ShardRecord.deliver.rawValue)
+        let home = state.home(of: event.userHash)
+        // Who has to come back is told so before anything newer.
+        guard state.owedReturnCount == 0 || payReturns(on: home) else {
+            metrics.overload.add()
+            return false
+        }
+        return forward(event, to: home, ShardRecord.deliver.rawValue)
     }
 
     @inline(__always)

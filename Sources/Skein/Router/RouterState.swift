@@ -187,8 +187,9 @@ struct RouterState: ~Copyable {
     var readsBlockedSince: Instant?
     /// A shard took nothing: it is not read for until then.
     var readsHeldUntil = Instant(nanoseconds: 0)
-    /// Users whose devices are to be sent back, once their shards take that.
-    var owedReturns = RawQueue<UserReference>()
+    /// By shard, users whose devices are to be sent back once it takes that; and how many they are.
+    var owedReturns: [[UserReference]]
+    var owedReturnCount = 0
     /// What a device is given that comes back.
     var replay = CommandBuffer(capacity: 0)
 
@@ -338,6 +339,7 @@ extension RouterState {
             journal: Journal(
                 countMax: limits.backplaneQueueCommandsMax, bytesMax: limits.backplaneQueueBytesMax),
             socketAddress: .allocate(byteCount: 512, alignment: 8),
+            owedReturns: Array(repeating: [], count: shared.shardCount),
             registry: NodeRegistry(
                 prefix: configuration.redisPrefix, id: shared.nodeID, address: address,
                 startedAtMilliseconds: shared.startedAtMilliseconds),

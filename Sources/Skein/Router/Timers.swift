@@ -52,7 +52,7 @@ extension RouterCore {
         keepLease()
         if state.finishBy == nil { restateIfOwed() }
         askForRevocationsIfDue()
-        _ = payReturns()
+        payReturns()
         giveUpBlockedReads()
         finishIfDone()
     }
@@ -85,7 +85,7 @@ extension RouterCore {
         if !state.isLocal && state.journal.count > 0 { next = min(next, state.stallDue) }
         if let due = leaseDue { next = min(next, due) }
         if !state.quiet.isEmpty { next = min(next, state.quiet[0].due) }
-        if !state.owedReturns.isEmpty {
+        if state.owedReturnCount > 0 {
             next = min(next, state.now.advanced(byMilliseconds: Self.fullShardMilliseconds))
         }
         if !state.toRead.isEmpty, state.readsHeldUntil > state.now { next = min(next, state.readsHeldUntil) }
