@@ -108,9 +108,9 @@ ROWS = [
         {"history": True}, ("skein",)),
     # The client shares its core with the second shard: at a rate that leaves both idle a quarter of it,
     # and without spinning.
-    Row("shards1", "user → user, 500 connections, 40,000/s, 1 shard", "latency",
+    Row("one40k", "user → user, 500 connections, 40,000/s, 1 shard", "latency",
         pair(500, "--rate", "40000"), {"shards": 1}, ("skein memory",)),
-    Row("shards2", "user → user, 500 connections, 40,000/s, 2 shards", "latency",
+    Row("two40k", "user → user, 500 connections, 40,000/s, 2 shards", "latency",
         pair(500, "--rate", "40000"), {"shards": 2}, ("skein memory",)),
     Row("idle", "idle connection, user-space bytes", "memory", idle(16000)),
     Row("idletls", "idle TLS connection, user-space bytes", "memory", idle(4000), {"tls": True},

@@ -62,6 +62,8 @@ struct Awaited: BitwiseCopyable {
         case write
         /// One that is passed on, and all that there are.
         case revocation, revocations
+        /// One that Redis turned out not to have.
+        case restoredRevocation
         /// A device that comes, and whether its user may have one more.
         case arrival
         /// A step through what is left of the departed.

@@ -162,7 +162,8 @@ extension RouterCore {
         case .arrival: arrivalAnswered(awaited, isPresent)
         case .sweep: swept(hasMore: isPresent == true)
         case .beat: beatAnswered(was: isPresent ?? true)
-        case .authenticate, .select, .role, .load, .canary, .write, .pulse, .ending, .revocations, .nodes, .clear:
+        case .authenticate, .select, .role, .load, .canary, .write, .pulse, .ending, .revocations, .nodes, .clear,
+            .restoredRevocation:
             break
         }
     }
@@ -181,7 +182,7 @@ extension RouterCore {
         if awaited.kind == .session { sessionAnswered(awaited, nil) }
         if awaited.kind == .arrival { arrivalAnswered(awaited, nil) }
         if awaited.kind == .sweep { swept(hasMore: false) }
-        if awaited.kind == .revocation || awaited.kind == .revocations {
+        if awaited.kind == .revocation || awaited.kind == .revocations || awaited.kind == .restoredRevocation {
             revocationRefused(awaited.kind, text)
             guard refusal.leavesLink || refusal == .replica else { return }
         }
@@ -240,7 +241,7 @@ extension RouterCore {
         case .load, .append, .mark: .append(prefix: state.channelPrefix)
         case .epoch, .history, .ending: .history(prefix: state.channelPrefix)
         case .session, .poll: .session
-        case .revocation, .revocations: .revocations(prefix: state.channelPrefix)
+        case .revocation, .revocations, .restoredRevocation: .revocations(prefix: state.channelPrefix)
         }
     }
 

@@ -30,6 +30,8 @@ extension RouterCore {
             state.users[user].deliveredSince = state.journal.nextSequence
             state.users[user].deliveredThrough = 0
             state.users[user].heardOthers = false
+            // Who was to come back has gone.
+            state.users[user].owesReturn = false
             // What is under way to Redis is not for it, and comes after what is known here.
             if state.journal.count > 0 { state.users[user].isPlaced = false }
         }

@@ -27,7 +27,7 @@ extension RouterCore {
                 state.users[user].deliveredThrough = sequence
                 metrics.deliveredLocally.add()
                 // It will not be given again when Redis has it.
-                if !deliver(event), state.users[user].isPlaced { sendBack(user) }
+                if !deliver(event) { sendBack(user) }
             }
         }
     }
@@ -284,8 +284,12 @@ extension RouterCore {
                     }
                     state.users[user].deliveredThrough = max(state.users[user].deliveredThrough, sequence)
                 }
-                deliver(event)
-                count += 1
+                if deliver(event) {
+                    count += 1
+                } else if let user = state.users.find(event.user, hash: event.userHash) {
+                    // It will not be given again when Redis has it.
+                    sendBack(user)
+                }
             }
             sequence += 1
         }
@@ -311,6 +315,10 @@ extension RouterCore {
     /// Whether the oldest event that should have come back is overdue.
     func checkStall() {
         guard !state.isLocal else { return }
+        // What a full shard did not take is not back either, and Redis has no part in that.
+        guard state.now >= state.readsHeldUntil.advanced(byMilliseconds: 5 * Self.fullShardMilliseconds) else {
+            return
+        }
         var sequence = max(state.localSequence + 1, state.journal.firstSequence)
         while sequence < state.journal.nextSequence {
             let entry = state.journal.entry(sequence)

@@ -26,7 +26,8 @@ extension RouterCore {
             // Whoever is open here was not told of history; who waits will be told of a later offset.
             state.users[user].left = max(state.users[user].left, offset)
             if case .other = source { state.users[user].heardOthers = true }
-            if isForDevices(source, of: user, by: .push) { deliver(event) }
+            if isForDevices(source, of: user), !deliver(event) { sendBack(user) }
+            noteGiven(source, .push)
             return
         }
         let last = state.users[user].last
@@ -49,12 +50,13 @@ extension RouterCore {
     private func forward(
         _ event: inout EventView, _ offset: Offset, _ source: EventSource, to user: UInt32, by way: Way
     ) -> Bool {
-        if isForDevices(source, of: user, by: way) {
+        if isForDevices(source, of: user) {
             event.offset = offset
             guard deliver(event) else { return false }
         } else {
             metrics.duplicates.add()
         }
+        noteGiven(source, way)
         state.users[user].last = offset
         if case .own(let sequence, _, _) = source {
             state.users[user].passedThrough = max(state.users[user].passedThrough, sequence)
@@ -82,8 +84,13 @@ extension RouterCore {
         state.keptSequence = max(state.keptSequence, sequence)
     }
 
+    /// Not before a shard has taken it: until then it waits in the journal.
+    private func noteGiven(_ source: EventSource, _ way: Way) {
+        if case .own(let sequence, _, _) = source { noteKept(sequence, way) }
+    }
+
     /// Whether the user's devices here are to get an event that was heard, or read.
-    private func isForDevices(_ source: EventSource, of user: UInt32, by way: Way) -> Bool {
+    private func isForDevices(_ source: EventSource, of user: UInt32) -> Bool {
         switch source {
         case .backend: return true
         case .other(let node, let sequence):
@@ -91,7 +98,6 @@ extension RouterCore {
             let isNew = heardOther(node, sequence)
             return isNew || state.users[user].isPlaced
         case .own(let sequence, _, _):
-            noteKept(sequence, way)
             // What was accepted before the first device came, each was told of when it came; after
             // that they may have been served without Redis. A number that was never given is
             // somebody else's invention.
@@ -320,8 +326,10 @@ extension RouterCore {
 
     /// Closes a user's devices here, to come back at once: what they missed is not known.
     func sendBack(_ user: UInt32) {
+        guard !state.users[user].owesReturn else { return }
         metrics.gaps.add()
         guard !tellToReturn(user) else { return }
+        state.users[user].owesReturn = true
         let home = state.home(of: state.users[user].hash)
         state.owedReturns[home].append(
             UserReference(place: user, generation: state.users.generation(of: user)))
@@ -333,8 +341,10 @@ extension RouterCore {
     /// - Returns: whether nobody is left to be told there.
     func payReturns(on shard: Int) -> Bool {
         while let owed = state.owedReturns[shard].last {
-            guard !state.users.isLive(owed.place, generation: owed.generation) || tellToReturn(owed.place)
-            else { return false }
+            if state.users.isLive(owed.place, generation: owed.generation), state.users[owed.place].owesReturn {
+                guard tellToReturn(owed.place) else { return false }
+                state.users[owed.place].owesReturn = false
+            }
             state.owedReturns[shard].removeLast()
             state.owedReturnCount -= 1
         }

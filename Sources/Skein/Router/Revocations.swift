@@ -55,8 +55,9 @@ extension RouterCore {
     func revocationRefused(_ kind: Awaited.Kind, _ why: Bytes) {
         let rule = RedisNeed.revocations(prefix: state.channelPrefix).rule
         guard kind == .revocation else {
-            let text = "Redis refused to say what other nodes revoked: \(why.text)"
-            // It is asked with every connection.
+            let what = kind == .revocations ? "to say what other nodes revoked" : "a revocation once more"
+            let text = "Redis refused \(what): \(why.text)"
+            // It is asked with every connection, and given again until it has them all.
             if state.revocationNews.isNews(text, at: state.now) { log(.warning, text, [("needs", rule)]) }
             return
         }
@@ -127,7 +128,7 @@ extension RouterCore {
         let missing = state.shared.revocations.list(at: state.wallMilliseconds).lazy
             .filter { !heard.contains(String(decoding: RevocationText.member($0), as: UTF8.self)) }
         for revocation in missing.prefix(Self.restoredMax) {
-            send(revocation, .write)
+            send(revocation, .restoredRevocation)
             // Until Redis has them all.
             state.revocationsDue = state.now.advanced(byMilliseconds: 6 * Self.askAgainMilliseconds)
         }

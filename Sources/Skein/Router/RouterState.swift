@@ -24,6 +24,8 @@ struct RoutedUser: UserKeyed {
     var isPresent = false
     /// Devices here were given an event of another node's, and not its offset.
     var heardOthers = false
+    /// Its devices are still to be told to come back.
+    var owesReturn = false
     /// `last` says where the user's devices here stand.
     var isPlaced = false
     /// Reads of the user's history that wait or are out. While there is one, it brings what comes.

@@ -70,7 +70,7 @@ extension ShardCore {
             } else if drain.isPastDeadline && state.now >= drain.lastMoment {
                 dropRemaining()
             } else if let fence = drain.fence {
-                if state.now >= fence.due {
+                if state.now >= fence.due, !state.fanOut.isUnderWay {
                     state.shared.pace.noteLateFence()
                     drain.fence = nil
                     closeChosen()

@@ -300,20 +300,21 @@ extension ShardCore {
         receiveMany(slot)
     }
 
-    /// How many devices are told of at once.
-    private static var announcedMax: Int { 1_000 }
+    /// How much the devices that are told of at once take on the link to Redis, in bytes.
+    private static var announcedBytesMax: Int { 2 << 20 }
 
     /// Redis may have forgotten what it was told: tells the router of the next devices again, also of those
     /// that wait for its answer, and from where to ask on.
     func announceDevices(_ cursor: RestatementCursor) {
         var cursor = cursor
-        var left = Self.announcedMax
+        var left = Self.announcedBytesMax
         let end = UInt32(state.connections.highWater)
         while cursor.slot < end, left > 0 {
             if isTold(cursor.slot) {
                 let user = state.connections[cursor.slot].user
                 guard tellRouter(arrived: cursor.slot, user: user, flags: .again) else { break }
-                left -= 1
+                // The script around it, and an agent in which every byte has to be escaped.
+                left -= 2_048 + 2 * state.connections[cursor.slot].userAgent.bytes.count
             }
             cursor.slot += 1
         }
