@@ -27,7 +27,7 @@ extension RouterCore {
                 state.users[user].deliveredThrough = sequence
                 metrics.deliveredLocally.add()
                 // It will not be given again when Redis has it.
-                if !deliver(event) { sendBack(user) }
+                if !deliver(event), !event.flags.contains(.transient) { sendBack(user) }
             }
         }
     }
@@ -286,7 +286,9 @@ extension RouterCore {
                 }
                 if deliver(event) {
                     count += 1
-                } else if let user = state.users.find(event.user, hash: event.userHash) {
+                } else if !event.flags.contains(.transient),
+                    let user = state.users.find(event.user, hash: event.userHash)
+                {
                     // It will not be given again when Redis has it.
                     sendBack(user)
                 }

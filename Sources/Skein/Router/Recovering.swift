@@ -358,7 +358,7 @@ extension RouterCore {
 
     private func tellToReturn(_ user: UInt32) -> Bool {
         let wait = state.shared.host.random(in: 0...Self.sendBackMilliseconds)
-        var hint = "{\"reconnectAfterMs\":\(wait),\"resume\":true}"
+        var hint = "{\"reconnectAfterMs\":\(wait),\"resume\":\(state.keepsHistory)}"
         return hint.withUTF8 { text in
             guard let base = text.baseAddress else { return true }
             return disconnect(
