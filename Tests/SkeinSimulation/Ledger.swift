@@ -125,9 +125,12 @@ final class Ledger {
             device.heard.insert(mark)
             return
         }
-        if message <= last, sender.user < 0, let before = device.unplaced[mark], before.node != device.node {
+        if message <= last, sender.user < 0,
+            let before = device.unplaced[mark] ?? device.unplaced[Self.mark(number, last, word)],
+            before.node != device.node
+        {
             // A backend's word, which no history keeps, reaches a node sooner than another: who has moved
-            // between them may get it from both.
+            // between them may get it from both, or behind a later one.
             world.reach(.heardAgainElsewhere)
             device.unplaced[mark] = (device.returns, device.node)
             return
