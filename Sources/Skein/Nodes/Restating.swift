@@ -88,9 +88,10 @@ extension RouterCore {
 
     /// Whether a shard has more to say and can be asked: when it cannot for now, it is soon.
     var isRestating: Bool {
-        state.restatement.shard < state.shardCount && !state.restatement.isAsked
-            && state.links[.presence].isReady
+        !haveAllSaid && !state.restatement.isAsked && state.links[.presence].isReady
     }
+
+    private var haveAllSaid: Bool { state.restatement.shard >= state.shardCount }
 
     /// Asks for the next devices, one shard at a time, when what they take fits on the link.
     func restateFurther() {
@@ -107,8 +108,7 @@ extension RouterCore {
 
     /// What is owed is done when the link has room again.
     func restateIfOwed() {
-        restateFurther()
-        guard state.restatement.isOwed, state.restatement.shard >= state.shardCount,
+        guard state.restatement.isOwed, haveAllSaid,
             state.links[.presence].isReady, presenceBytes < Self.presenceBytesMax / 4
         else { return }
         restate()
@@ -127,7 +127,7 @@ extension RouterCore {
             state.restatement.shard += 1
             state.restatement.slot = 0
         }
-        guard state.restatement.shard >= state.shardCount else {
+        guard haveAllSaid else {
             restateFurther()
             return
         }
@@ -155,7 +155,7 @@ extension RouterCore {
     /// - Parameter hasMore: whether another step is needed.
     func swept(hasMore: Bool) {
         // A new restatement has begun: it sweeps when its own shards have spoken.
-        guard state.restatement.shard >= state.shardCount else { return }
+        guard haveAllSaid else { return }
         if hasMore { sweep() } else { state.restatement.isUnderWay = false }
     }
 }

@@ -50,7 +50,10 @@ extension RouterCore {
         // What was left to a read is back when the read is over.
         if state.journal.count > 0 { releaseJournal() }
         keepLease()
-        if state.finishBy == nil { restateIfOwed() }
+        if state.finishBy == nil {
+            restateFurther()
+            restateIfOwed()
+        }
         askForRevocationsIfDue()
         payReturns()
         giveUpBlockedReads()
