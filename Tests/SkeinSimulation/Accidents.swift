@@ -84,7 +84,7 @@ extension Simulation {
             redis.sessions.remove(Array("session:\(world.chance.pick(userNames))".utf8))
         case .forgetScripts:
             world.reach(.scriptsForgotten)
-            redis.history.forgetScripts()
+            redis.scripts = [:]
         case .drain: drain(nodes[0])
         case .killNode: killNode()
         case .restartNode: restartNode()

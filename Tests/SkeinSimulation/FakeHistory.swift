@@ -19,7 +19,7 @@ final class FakeHistory {
         var number: UInt64 = 0
     }
 
-    enum Appended { case scriptMissing, known, gap, appended([UInt8]) }
+    enum Appended { case known, gap, appended([UInt8]) }
 
     private unowned(unsafe) let world: World
     /// What a replica has of it.
@@ -43,8 +43,6 @@ final class FakeHistory {
         get { kept.epoch }
         set { kept.epoch = newValue }
     }
-    private var isLoaded = false
-    private static let hash = [UInt8](repeating: UInt8(ascii: "5"), count: 40)
 
     init(_ world: World) { self.world = world }
 
@@ -58,25 +56,16 @@ final class FakeHistory {
         return now - UInt64(age.seconds * 1_000 + age.attoseconds / 1_000_000_000_000_000)
     }
 
-    func forgetScripts() { isLoaded = false }
-
     func loseEverything() { kept = Kept() }
 
     func forgetMark(_ key: [UInt8]) { appended[key] = nil }
     func hasMark(of node: [UInt8]) -> Bool { appended.keys.contains { $0.suffix(node.count) == node[...] } }
-
-    func load() -> String {
-        isLoaded = true
-        return "$40\r\n\(String(decoding: Self.hash, as: UTF8.self))\r\n"
-    }
 
     func isEpoch(_ key: [UInt8]) -> Bool { key == Array("ws:epoch".utf8) }
     func markReply(_ node: [UInt8]) -> String {
         guard let mark = appended[node] else { return "$-1\r\n" }
         return "$\(mark.count)\r\n\(String(decoding: mark, as: UTF8.self))\r\n"
     }
-
-    func isHistory(_ key: [UInt8]) -> Bool { key.starts(with: Array("ws:history:{".utf8)) }
 
     func epochReply() -> String {
         guard let epoch else { return "$-1\r\n" }
@@ -93,13 +82,8 @@ final class FakeHistory {
     func beginEpoch(_ new: [UInt8]) { if epoch == nil { epoch = new } }
 
     func append(
-        _ hash: [UInt8], stream: [UInt8], node: [UInt8], envelope: [UInt8], sequence: [UInt8],
-        before: [UInt8]
+        _ stream: [UInt8], node: [UInt8], envelope: [UInt8], sequence: [UInt8], before: [UInt8]
     ) -> Appended {
-        guard isLoaded, hash == Self.hash else {
-            world.reach(.scriptMissing)
-            return .scriptMissing
-        }
         var user = users[stream] ?? User(born: now)
         let mark = appended[node] ?? []
         if !mark.lexicographicallyPrecedes(sequence) {

@@ -34,6 +34,8 @@ final class FakeRedis {
     var devices: [[UInt8]: [[UInt8]: [UInt8]]] = [:]
     /// What nodes keep of themselves.
     var registry = FakeRegistry()
+    /// What it was given to call by a hash.
+    var scripts: [[UInt8]: [UInt8]] = [:]
     /// By channel, who hears it, in the order they asked.
     private var listeners: [[UInt8]: [RedisConnection]] = [:]
     /// Subscriptions that were confirmed and not carried out: a planted mistake.
@@ -87,7 +89,7 @@ final class FakeRedis {
             world.hasLostWrites = true
             history.loseEverything()
         }
-        history.forgetScripts()
+        scripts = [:]
     }
 
     /// From now on a replica has what there is.
@@ -102,7 +104,7 @@ final class FakeRedis {
         for connection in connections { cut(connection) }
         downUntil = world.now + Int64(world.historyChance.pick([1, 300])) * 1_000_000
         (devices, registry, history.kept) = replica
-        history.forgetScripts()
+        scripts = [:]
     }
 
     private func forget(_ connection: RedisConnection) {
@@ -191,7 +193,7 @@ final class FakeRedis {
         case (UInt8(ascii: "U"), 11):
             for index in 1..<command.count { unsubscribe(argument(index), connection) }
         case (UInt8(ascii: "S"), 6) where input[name.lowerBound + 1] == UInt8(ascii: "C"):
-            reply(connection, history.load())
+            load(argument(2), connection)
         case (UInt8(ascii: "G"), 3) where history.isEpoch(argument(1)):
             reply(connection, history.epochReply())
         case (UInt8(ascii: "G"), 3): reply(connection, history.markReply(argument(1)))
@@ -208,10 +210,7 @@ final class FakeRedis {
             reply(connection, ":1\r\n")
         case (UInt8(ascii: "E"), 6) where input[name.lowerBound + 2] == UInt8(ascii: "I"):
             reply(connection, sessions.contains(argument(1)) ? ":1\r\n" : ":0\r\n")
-        case (UInt8(ascii: "E"), 7): append((0..<command.count).map(argument), from: connection)
-        case (UInt8(ascii: "E"), 4) where history.isHistory(argument(3)):
-            connection.stream.peerWrites(
-                history.read(argument(3), from: argument(5), countMax: argument(6)))
+        case (UInt8(ascii: "E"), 7): evaluateLoaded((1..<command.count).map(argument), connection)
         case (UInt8(ascii: "E"), 4): evaluate((1..<command.count).map(argument), connection)
         case (UInt8(ascii: "E"), _): reply(connection, ":0\r\n")
         default:
@@ -268,19 +267,18 @@ final class FakeRedis {
     }
 
     /// The append script.
-    private func append(_ command: [[UInt8]], from connection: RedisConnection) {
-        var envelope = command[6]
+    func append(_ stream: [UInt8], _ arguments: [[UInt8]], from connection: RedisConnection) {
+        let channel = arguments[0]
+        var envelope = arguments[1]
         if world.plant == .ignoredWatermark { disguise(&envelope) }
         switch history.append(
-            command[1], stream: command[3], node: command[8], envelope: envelope, sequence: command[7],
-            before: command[9])
+            stream, node: arguments[3], envelope: envelope, sequence: arguments[2], before: arguments[4])
         {
-        case .scriptMissing: reply(connection, "-NOSCRIPT No matching script. Please use EVAL.\r\n")
-        case .known: answer(connection, ":0\r\n", on: command[5])
+        case .known: answer(connection, ":0\r\n", on: channel)
         case .gap: reply(connection, "-GAP the event before this one is not in history\r\n")
         case .appended(let event):
-            publish(command[5], event)
-            answer(connection, ":1\r\n", on: command[5])
+            publish(channel, event)
+            answer(connection, ":1\r\n", on: channel)
         }
     }
 

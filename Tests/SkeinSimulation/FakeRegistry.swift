@@ -17,6 +17,26 @@ struct FakeRegistry {
 }
 
 extension FakeRedis {
+    /// Keeps a script until it is forgotten, by what stands for its hash.
+    func load(_ script: [UInt8], _ connection: RedisConnection) {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for byte in script { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+        let text = String(hash, radix: 16)
+        let name = String(repeating: "0", count: 40 - text.count) + text
+        scripts[Array(name.utf8)] = script
+        reply(connection, "$40\r\n\(name)\r\n")
+    }
+
+    /// `hash count keys… arguments…`
+    func evaluateLoaded(_ words: [[UInt8]], _ connection: RedisConnection) {
+        guard let script = scripts[words[0]] else {
+            world.reach(.scriptMissing)
+            reply(connection, "-NOSCRIPT No matching script. Please use EVAL.\r\n")
+            return
+        }
+        evaluate([script] + words.dropFirst(), connection)
+    }
+
     /// `script count keys… arguments…`
     func evaluate(_ words: [[UInt8]], _ connection: RedisConnection) {
         let script = String(decoding: words[0], as: UTF8.self)
@@ -24,6 +44,9 @@ extension FakeRedis {
         let keys = Array(words[2..<2 + count])
         let arguments = Array(words[(2 + count)...])
         switch script.prefix(while: { $0 != "\n" }) {
+        case "--skein append": append(keys[0], arguments, from: connection)
+        case "--skein read":
+            connection.stream.peerWrites(history.read(keys[0], from: arguments[0], countMax: arguments[1]))
         case "--skein arrive":
             reply(connection, arrive(keys, arguments) ? ":1\r\n" : ":0\r\n")
         case "--skein quiet":

@@ -32,12 +32,14 @@ extension RouterCore {
             writer.appendBulk("ROLE")
         }
         if role == .publish { askForMark() }
-        if role == .publish, state.keepsHistory {
-            state.links[.publish].command(Awaited(kind: .load), room: state.appendScript.count + 96) { writer in
+        for name in LoadedScripts.Name.allCases where name.role == role {
+            guard let text = state.scripts.text(name) else { continue }
+            let awaited = Awaited(kind: .load, argument: name.rawValue)
+            state.links[role].command(awaited, room: text.count + 96) { writer in
                 RESPCommand.writeArray(3, into: &writer)
                 writer.appendBulk("SCRIPT")
                 writer.appendBulk("LOAD")
-                RESPCommand.writeBulk(state.appendScript.span, into: &writer)
+                RESPCommand.writeBulk(text.span, into: &writer)
             }
         }
         state.links[role].command(Awaited(kind: .setName), room: 96) { writer in

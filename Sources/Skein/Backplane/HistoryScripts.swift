@@ -26,6 +26,7 @@ enum HistoryScripts {
     static func append(eventsMax: Int, ageMilliseconds: Int, positionMilliseconds: Int) -> String {
         let eighth = max(1, ageMilliseconds / 8)
         return """
+            --skein append
             local c,a=redis.call,ARGV local m=tonumber(c('GET',a[4]) or '0',16) or 0 \
             if m>=tonumber(a[3],16) then return 0 end \
             if m<tonumber(a[5],16) then \
@@ -67,6 +68,7 @@ enum HistoryScripts {
     /// too much the older ones are left out, so that it is seen that not all are there.
     static var read: StaticString {
         """
+        --skein read
         local p=redis.call('GET',KEYS[2]) local t=redis.call('TIME') local e,b,m={},0,tonumber(ARGV[3]) \
         if ARGV[1]~='' then e=redis.call('XREVRANGE',KEYS[1],'+',ARGV[1],'COUNT',ARGV[2]) \
         local n=#e for i=1,n do local f=e[i][2] b=b+#f[#f] if b>m then for j=i,n do e[j]=nil end break end end end \

@@ -16,7 +16,7 @@ extension RouterCore {
     /// - Returns: whether it was handed to the link.
     @discardableResult
     private func presenceCommand(
-        _ count: Int, room: Int, awaiting kind: Awaited = Awaited(kind: .write), isRenewal: Bool = false,
+        room: Int, awaiting kind: Awaited = Awaited(kind: .write), isRenewal: Bool = false,
         _ write: (inout ByteWriter) -> Void
     ) -> Bool {
         // When the link comes back, everything is said again anyway.
@@ -26,35 +26,8 @@ extension RouterCore {
             if !isRenewal { oweRestatement() }
             return false
         }
-        state.links[.presence].command(kind, room: room + 64) { writer in
-            RESPCommand.writeArray(count, into: &writer)
-            write(&writer)
-        }
+        state.links[.presence].command(kind, room: room, write)
         return true
-    }
-
-    /// Writes a device, and that its user is online, unless the user has as many as may be. What nodes
-    /// wrote whose lease has ended does not count then, and goes. While its lease is not known to stand a
-    /// node names itself here, so that others find what it wrote should it never have one.
-    private static var arriveScript: StaticString {
-        """
-        --skein arrive
-        local max=tonumber(ARGV[3]) \
-        if max>0 and redis.call('HLEN',KEYS[1])>=max and redis.call('HEXISTS',KEYS[1],ARGV[1])==0 then \
-        local live=0 for _,field in ipairs(redis.call('HKEYS',KEYS[1])) do \
-        local node=string.match(field,'^(%x+)%-%x+$') redis.call('SELECT',0) \
-        local dead=node and #node==16 and node~=ARGV[4] and redis.call('EXISTS',ARGV[5]..node)==0 \
-        redis.call('SELECT',4) if dead then redis.call('HDEL',KEYS[1],field) else live=live+1 end end \
-        if live>=max then return 0 end end \
-        redis.call('HSET',KEYS[1],ARGV[1],ARGV[2]) redis.call('EXPIRE',KEYS[1],ARGV[7]) \
-        redis.call('SET',KEYS[2],'online','EX',ARGV[7]) redis.call('SET',KEYS[3],ARGV[6],'EX',ARGV[8]) \
-        redis.call('SADD',KEYS[4],ARGV[9]) redis.call('PEXPIRE',KEYS[4],ARGV[10]) \
-        if ARGV[11]=='1' then redis.call('SADD',KEYS[5],ARGV[1]) redis.call('PEXPIRE',KEYS[5],ARGV[10]) end \
-        if ARGV[12]~='0' then redis.call('SELECT',0) local t=redis.call('TIME') \
-        redis.call('ZADD',KEYS[6],'NX',string.format('%.0f',t[1]*1000+math.floor(t[2]/1000)+ARGV[12]),ARGV[4]) \
-        redis.call('PEXPIRE',KEYS[6],ARGV[10]) redis.call('SELECT',4) end \
-        return 1
-        """
     }
 
     /// A device came, or is said again after a reconnect.
@@ -84,13 +57,10 @@ extension RouterCore {
         let awaited = waiter.map {
             Awaited(kind: .arrival, argument: $0, generation: state.waiters.generation(of: $0))
         }
-        let room = Self.arriveScript.utf8CodeUnitCount + 4 * id.count + device.count
-            + 3 * state.registry.usersKey.count + 640
+        let room = 4 * id.count + device.count + 3 * state.registry.usersKey.count + 704
         let isNoted = state.restatement.isUnderWay
-        return presenceCommand(21, room: room, awaiting: awaited ?? Awaited(kind: .write)) { writer in
-            writer.appendBulk("EVAL")
-            writer.appendBulk(Self.arriveScript)
-            writer.appendBulk("6")
+        return presenceCommand(room: room, awaiting: awaited ?? Awaited(kind: .write)) { writer in
+            state.scripts.writeCall(.arrive, keys: "6", words: 21, into: &writer)
             writer.appendBulk("presence:devices:", id)
             writer.appendBulk("presence:", id)
             writer.appendBulk("online:", id)
@@ -121,7 +91,8 @@ extension RouterCore {
     private func writeDeviceOfCluster(_ user: UInt32, _ reference: ConnectionReference) -> Bool {
         let id = state.users.id(of: user)
         let device = state.json.bytes
-        let isSent = presenceCommand(4, room: id.count + device.count + 160) { writer in
+        let isSent = presenceCommand(room: id.count + device.count + 160) { writer in
+            RESPCommand.writeArray(4, into: &writer)
             writer.appendBulk("HSET")
             writer.appendBulk("presence:devices:", id)
             writer.append("$33\r\n")
@@ -142,19 +113,22 @@ extension RouterCore {
     /// Keeps a user's keys alive.
     func renew(_ user: UInt32) {
         let id = state.users.id(of: user)
-        presenceCommand(3, room: id.count + 96, isRenewal: true) { writer in
+        presenceCommand(room: id.count + 96, isRenewal: true) { writer in
+            RESPCommand.writeArray(3, into: &writer)
             writer.appendBulk("EXPIRE")
             writer.appendBulk("presence:devices:", id)
             writer.appendBulk(decimal: Self.presenceSeconds)
         }
-        presenceCommand(5, room: id.count + 96, isRenewal: true) { writer in
+        presenceCommand(room: id.count + 96, isRenewal: true) { writer in
+            RESPCommand.writeArray(5, into: &writer)
             writer.appendBulk("SET")
             writer.appendBulk("presence:", id)
             writer.appendBulk("online")
             writer.appendBulk("EX")
             writer.appendBulk(decimal: Self.presenceSeconds)
         }
-        presenceCommand(5, room: id.count + 128, isRenewal: true) { writer in
+        presenceCommand(room: id.count + 128, isRenewal: true) { writer in
+            RESPCommand.writeArray(5, into: &writer)
             writer.appendBulk("SET")
             writer.appendBulk("online:", id)
             writer.appendBulk(decimal: state.wallMilliseconds / 1_000)
@@ -165,7 +139,8 @@ extension RouterCore {
 
     func eraseDevice(_ user: UInt32, _ reference: ConnectionReference) {
         let id = state.users.id(of: user)
-        presenceCommand(3, room: id.count + 160) { writer in
+        presenceCommand(room: id.count + 160) { writer in
+            RESPCommand.writeArray(3, into: &writer)
             writer.appendBulk("HDEL")
             writer.appendBulk("presence:devices:", id)
             writer.append("$33\r\n")
@@ -185,16 +160,8 @@ extension RouterCore {
         // In a cluster the keys' own time ends them.
         guard !state.isCluster else { return }
         let id = state.users.id(of: user)
-        presenceCommand(10, room: 4 * id.count + state.registry.usersKey.count + 640) { writer in
-            writer.appendBulk("EVAL")
-            writer.appendBulk(
-                """
-                --skein quiet
-                if redis.call('HLEN',KEYS[1])==0 then \
-                if ARGV[3]=='0' then redis.call('DEL',KEYS[2]) else redis.call('PEXPIRE',KEYS[2],ARGV[3]) end \
-                redis.call('SET',KEYS[3],ARGV[1]) end redis.call('SREM',KEYS[4],ARGV[2]) return 0
-                """)
-            writer.appendBulk("4")
+        presenceCommand(room: 4 * id.count + state.registry.usersKey.count + 320) { writer in
+            state.scripts.writeCall(.quiet, keys: "4", words: 10, into: &writer)
             writer.appendBulk("presence:devices:", id)
             writer.appendBulk("presence:", id)
             writer.appendBulk("online:", id)
@@ -232,7 +199,8 @@ extension RouterCore {
 
     private func exists(_ user: UInt32, awaiting kind: Awaited) {
         let id = state.users.id(of: user)
-        presenceCommand(2, room: id.count + 64, awaiting: kind) { writer in
+        presenceCommand(room: id.count + 64, awaiting: kind) { writer in
+            RESPCommand.writeArray(2, into: &writer)
             writer.appendBulk("EXISTS")
             writer.appendBulk("session:", id)
         }

@@ -111,7 +111,8 @@ enum RedisNeed: Equatable {
             "+subscribe +unsubscribe &user:* &chat:user:* &websocket:broadcast &chat:broadcast &\(prefix)*"
         case .presence(let prefix):
             "+hset +hdel +hlen +hexists +hkeys +exists +set +del +expire "
-                + "+pexpire +sadd +srem +sismember +spop +sunionstore +zadd +time +select +eval ~presence:* ~online:* "
+                + "+pexpire +sadd +srem +sismember +spop +sunionstore +zadd +time +select +eval +evalsha "
+                + "+script|load ~presence:* ~online:* "
                 + "~\(prefix)node:* ~\(prefix)nodes"
         case .session: "+exists %R~session:*"
         case .revocations(let prefix):

@@ -101,7 +101,7 @@ extension RouterCore {
             historyHeard(reply)
             return
         }
-        if reply.value.kind == .string, let text = reply.value.text, took(text, awaited.kind) { return }
+        if reply.value.kind == .string, let text = reply.value.text, took(text, awaited) { return }
         switch reply.value.kind {
         case .integer:
             answered(role, awaited, .integer(reply.value.integer ?? 0))
@@ -122,11 +122,11 @@ extension RouterCore {
     }
 
     /// - Returns: whether a text is what was asked for.
-    private func took(_ text: String, _ kind: Awaited.Kind) -> Bool {
-        switch kind {
+    private func took(_ text: String, _ awaited: Awaited) -> Bool {
+        switch awaited.kind {
         case .epoch, .ending: epochHeard(text)
         case .mark: markHeard(text)
-        case .load: state.appendHash = Array(text.utf8)
+        case .load: LoadedScripts.Name(rawValue: awaited.argument).map { state.scripts.loaded($0, as: text) }
         default: return false
         }
         return true
@@ -195,7 +195,7 @@ extension RouterCore {
         }
         if awaited.kind == .ending, refusal.leavesLink { return }
         let reply = String(text.text.prefix(160))
-        let failure = LinkFailure.refused(refusal, need(awaited.kind), reply: reply)
+        let failure = LinkFailure.refused(refusal, need(awaited), reply: reply)
         if role == .presence, state.links[role].isReady {
             if refusal.leavesLink {
                 writesRefused(refusal, failure)
@@ -231,17 +231,25 @@ extension RouterCore {
         return true
     }
 
-    private func need(_ kind: Awaited.Kind) -> RedisNeed {
-        switch kind {
+    private func need(_ awaited: Awaited) -> RedisNeed {
+        switch awaited.kind {
         case .authenticate, .select, .role, .setName: .greeting
         case .publish, .canary: .publish(prefix: state.channelPrefix)
         case .probe, .write, .arrival, .sweep: .presence(prefix: state.channelPrefix)
         case .pulse: .own
         case .beat, .nodes, .clear: .registry(prefix: state.channelPrefix)
-        case .load, .append, .mark: .append(prefix: state.channelPrefix)
+        case .load: need(ofScript: LoadedScripts.Name(rawValue: awaited.argument))
+        case .append, .mark: .append(prefix: state.channelPrefix)
         case .epoch, .history, .ending: .history(prefix: state.channelPrefix)
         case .session, .poll: .session
         case .revocation, .revocations, .restoredRevocation: .revocations(prefix: state.channelPrefix)
+        }
+    }
+
+    private func need(ofScript name: LoadedScripts.Name?) -> RedisNeed {
+        switch name {
+        case .append, nil: .append(prefix: state.channelPrefix)
+        case .arrive, .quiet: .presence(prefix: state.channelPrefix)
         }
     }
 

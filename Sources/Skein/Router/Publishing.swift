@@ -115,10 +115,7 @@ extension RouterCore {
         state.appendedSequence = sequence
         let room = payload.count + 4 * user.count + 3 * state.historyKey.count + 512
         state.links[.publish].command(Awaited(kind: .append), room: room) { writer in
-            RESPCommand.writeArray(10, into: &writer)
-            writer.appendBulk("EVALSHA")
-            RESPCommand.writeBulk(state.appendHash.span, into: &writer)
-            writer.appendBulk("2")
+            state.scripts.writeCall(.append, keys: "2", words: 10, into: &writer)
             writer.appendBulk(state.historyKey, user, "}")
             writer.appendBulk(state.positionKey, user, "}")
             writer.appendBulk(channel)

@@ -141,9 +141,7 @@ struct RouterState: ~Copyable {
     let positionKey: [UInt8]
     /// How far this node's own events are in history.
     let appendedKey: [UInt8]
-    let appendScript: [UInt8]
-    /// What Redis calls the script.
-    var appendHash: [UInt8] = []
+    var scripts: LoadedScripts
 
     var users: UserTable<RoutedUser>
     var waiters: Slab<Waiter>
@@ -330,12 +328,7 @@ extension RouterState {
             historyKey: Array("\(configuration.redisPrefix)history:{".utf8),
             positionKey: Array("\(configuration.redisPrefix)position:{".utf8),
             appendedKey: Array("\(configuration.redisPrefix)appended:\(shared.nodeID)".utf8),
-            appendScript: Array(
-                HistoryScripts.append(
-                    eventsMax: limits.historyEventsMax,
-                    ageMilliseconds: Int(limits.historyAge.milliseconds),
-                    positionMilliseconds: Int(max(limits.historyPositionAge, limits.historyAge).milliseconds)
-                ).utf8),
+            scripts: LoadedScripts(limits, keepsHistory: redis != nil && limits.historyEventsMax > 0),
             users: UserTable(usersMax: 1 << 20), waiters: Slab(maxSlots: 1 << 20),
             outbox: Outbox(targets: shared.shardInboxes, pool: ParcelPool(parcelsMax: limits.parcelsMax)),
             journal: Journal(
