@@ -58,6 +58,20 @@ def test_presence_keys_of_one_device(nodes, keys, name, open_client):
     assert keys("TYPE", f"presence:devices:{user}") == "hash"
 
 
+def test_presence_where_redis_forgot_the_scripts(nodes, keys, redis, name, open_client):
+    with redis.client() as admin:
+        admin("SCRIPT", "FLUSH")
+    first = open_client(nodes[0], name())
+    until(lambda: list(devices(keys, first.user)) == [first.connection_id], what="who met no script")
+    second = open_client(nodes[0], name())
+    until(lambda: list(devices(keys, second.user)) == [second.connection_id], what="who came after")
+    with redis.client() as admin:
+        admin("SCRIPT", "FLUSH")
+    first.close()
+    until(lambda: not is_present(keys, first.user), 20, what="who went without a script")
+    assert is_present(keys, second.user)
+
+
 def test_no_other_database_has_them(nodes, redis, name, open_client):
     user = name()
     open_client(nodes[0], user)
