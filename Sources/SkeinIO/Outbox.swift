@@ -27,6 +27,7 @@ package struct Outbox: ~Copyable {
         }
         openCount = 0
         self.pool = pool
+        self.pool.share(among: targets.count)
         inboxes = targets
     }
 
@@ -42,7 +43,7 @@ package struct Outbox: ~Copyable {
     @inlinable package var isEmpty: Bool { openCount == 0 }
 
     /// Room for `payloadBytes`, to be filled in before anything else is done with the outbox; `nil`
-    /// when too much is under way from this loop: nothing was appended.
+    /// when too much is under way from this loop, to all or to this target: nothing was appended.
     @inlinable
     package mutating func append(
         to target: Int, kind: UInt16, flags: UInt16 = 0, argument: UInt64 = 0, payloadBytes: Int = 0
@@ -57,7 +58,7 @@ package struct Outbox: ~Copyable {
         return unsafe appendToNext(target, kind, flags, argument, payloadBytes)
     }
 
-    /// False when too much is under way from this loop: nothing was appended.
+    /// False when too much is under way: nothing was appended.
     @inlinable
     package mutating func append(
         to target: Int, kind: UInt16, flags: UInt16 = 0, argument: UInt64 = 0,
@@ -91,7 +92,7 @@ package struct Outbox: ~Copyable {
     ) -> UnsafeMutablePointer<UInt8>? {
         let full = unsafe places[target].open
         // A turn that has filled one has more to say.
-        let next = unsafe pool.take(payloadBytes: payloadBytes, large: full != nil)
+        let next = unsafe pool.take(payloadBytes: payloadBytes, large: full != nil, for: target)
         guard let next else { return nil }
         if let full = unsafe full {
             unsafe Inbox.push(full, to: places[target].inbox)

@@ -66,6 +66,8 @@ package struct ParcelHeader {
     /// Where the block goes home to: a pool, or the count of posts in an inbox.
     var pool: UnsafeMutablePointer<ParcelPool.Shared>?
     var inbox: UnsafeMutablePointer<Inbox.Header>?
+    /// Whose share of the pool it is.
+    var receiver = 0
 
     @inlinable package static var bytes: Int { 64 }
 

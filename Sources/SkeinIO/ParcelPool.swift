@@ -1,6 +1,7 @@
 // The parcels of one sending loop. They are made as needed up to a bound and then only go round:
 // out through inboxes, back through a stack that the receivers push to and the owner takes whole.
-// The bound is what makes an inbox bounded: a sender whose parcels are all out is told so.
+// The bound is what makes an inbox bounded: a sender whose parcels are all out is told so. Where there are
+// several receivers one of them has half at most, so that one which stands still leaves the others theirs.
 
 import Synchronization
 
@@ -35,6 +36,14 @@ package struct ParcelPool: ~Copyable {
     private let smallMax: Int
     private let largeMax: Int
     private let oversizedBytesMax: Int
+    /// What each receiver has of it.
+    private var shares = [Share()]
+
+    private struct Share {
+        var small = 0
+        var large = 0
+        var oversizedBytes = 0
+    }
 
     /// - Parameters:
     ///   - parcelsMax: how many of `parcelBytes` may be under way at once.
@@ -84,15 +93,21 @@ package struct ParcelPool: ~Copyable {
         if remaining == 0 { unsafe shared.deallocate() }
     }
 
-    /// An empty parcel with room for a record of `payloadBytes`; `nil` when too much is under way.
-    package mutating func take(payloadBytes: Int, large: Bool = false) -> Parcel? {
+    /// How many receivers there are. To be said before any parcel is taken.
+    mutating func share(among receivers: Int) {
+        shares = Array(repeating: Share(), count: max(1, receivers))
+    }
+
+    /// An empty parcel with room for a record of `payloadBytes`; `nil` when too much is under way, to all
+    /// or to this receiver.
+    package mutating func take(payloadBytes: Int, large: Bool = false, for receiver: Int = 0) -> Parcel? {
         let needed = RecordHeader.bytes(payload: payloadBytes)
         if needed <= smallCapacity, !large {
-            if freeSmall != 0 { return unsafe Parcel(header: Self.pop(&freeSmall)) }
+            if freeSmall != 0, let parcel = takeSmall(for: receiver) { return parcel }
         } else if needed <= largeCapacity {
-            if freeLarge != 0 { return unsafe Parcel(header: Self.pop(&freeLarge)) }
+            if freeLarge != 0, let parcel = takeLarge(for: receiver) { return parcel }
         }
-        return takeSlowly(needed: needed, large: large)
+        return takeSlowly(needed: needed, large: large, for: receiver)
     }
 
     /// Takes back what receivers have returned.
@@ -110,34 +125,53 @@ extension ParcelPool {
     }
 
     @inline(never)
-    mutating func takeSlowly(needed: Int, large: Bool) -> Parcel? {
+    mutating func takeSlowly(needed: Int, large: Bool, for receiver: Int) -> Parcel? {
         reclaim()
-        if needed > largeCapacity { return makeOversized(needed) }
-        if needed <= smallCapacity, !large {
-            if freeSmall != 0 { return unsafe Parcel(header: Self.pop(&freeSmall)) }
-            if smallMade < smallMax {
-                smallMade += 1
-                return unsafe Parcel(
-                    header: ParcelHeader.make(capacity: smallCapacity, pool: shared, inbox: nil))
-            }
-        }
-        if freeLarge != 0 { return unsafe Parcel(header: Self.pop(&freeLarge)) }
-        if largeMade < largeMax {
-            largeMade += 1
-            return unsafe Parcel(
-                header: ParcelHeader.make(capacity: largeCapacity, pool: shared, inbox: nil))
-        }
-        if needed <= smallCapacity, freeSmall != 0 {
-            return unsafe Parcel(header: Self.pop(&freeSmall))
-        }
-        return nil
+        if needed > largeCapacity { return makeOversized(needed, for: receiver) }
+        let isSmall = needed <= smallCapacity
+        if isSmall, !large, let parcel = takeSmall(for: receiver) { return parcel }
+        if let parcel = takeLarge(for: receiver) { return parcel }
+        return isSmall && large ? takeSmall(for: receiver) : nil
     }
 
-    private mutating func makeOversized(_ needed: Int) -> Parcel? {
-        guard oversizedBytes + needed <= oversizedBytesMax else { return nil }
+    private func share(of most: Int) -> Int { shares.count > 1 ? max(1, most / 2) : most }
+
+    private mutating func takeSmall(for receiver: Int) -> Parcel? {
+        guard shares[receiver].small < share(of: smallMax) else { return nil }
+        guard let parcel = unsafe Self.take(&freeSmall, &smallMade, smallMax, smallCapacity, shared) else { return nil }
+        shares[receiver].small += 1
+        return unsafe Self.given(parcel, to: receiver)
+    }
+
+    private mutating func takeLarge(for receiver: Int) -> Parcel? {
+        guard shares[receiver].large < share(of: largeMax) else { return nil }
+        guard let parcel = unsafe Self.take(&freeLarge, &largeMade, largeMax, largeCapacity, shared) else { return nil }
+        shares[receiver].large += 1
+        return unsafe Self.given(parcel, to: receiver)
+    }
+
+    private static func take(
+        _ free: inout UInt, _ made: inout Int, _ most: Int, _ capacity: Int, _ shared: UnsafeMutablePointer<Shared>
+    ) -> UnsafeMutablePointer<ParcelHeader>? {
+        if free != 0 { return unsafe pop(&free) }
+        guard made < most else { return nil }
+        made += 1
+        return unsafe ParcelHeader.make(capacity: capacity, pool: shared, inbox: nil)
+    }
+
+    private static func given(_ parcel: UnsafeMutablePointer<ParcelHeader>, to receiver: Int) -> Parcel {
+        unsafe parcel.pointee.receiver = receiver
+        return unsafe Parcel(header: parcel)
+    }
+
+    private mutating func makeOversized(_ needed: Int, for receiver: Int) -> Parcel? {
+        guard oversizedBytes + needed <= oversizedBytesMax,
+            shares[receiver].oversizedBytes < share(of: oversizedBytesMax)
+        else { return nil }
         oversizedBytes += needed
         oversizedMade += 1
-        return unsafe Parcel(header: ParcelHeader.make(capacity: needed, pool: shared, inbox: nil))
+        shares[receiver].oversizedBytes += needed
+        return unsafe Self.given(ParcelHeader.make(capacity: needed, pool: shared, inbox: nil), to: receiver)
     }
 
     @inline(never)
@@ -147,7 +181,9 @@ extension ParcelPool {
         while let parcel = unsafe UnsafeMutablePointer<ParcelHeader>(bitPattern: address) {
             address = unsafe parcel.pointee.next
             let capacity = unsafe parcel.pointee.capacity
+            let receiver = unsafe parcel.pointee.receiver
             if capacity > largeCapacity {
+                shares[receiver].oversizedBytes -= capacity
                 oversizedBytes -= capacity
                 oversizedMade -= 1
                 unsafe parcel.deallocate()
@@ -156,9 +192,11 @@ extension ParcelPool {
             unsafe parcel.pointee.usedBytes = 0
             unsafe parcel.pointee.recordCount = 0
             if capacity == smallCapacity {
+                shares[receiver].small -= 1
                 unsafe parcel.pointee.next = freeSmall
                 freeSmall = UInt(bitPattern: parcel)
             } else {
+                shares[receiver].large -= 1
                 unsafe parcel.pointee.next = freeLarge
                 freeLarge = UInt(bitPattern: parcel)
             }

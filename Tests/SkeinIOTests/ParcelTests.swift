@@ -153,6 +153,26 @@ struct ParcelTests {
         #expect(isAccepted)
     }
 
+    @Test func whoTakesNothingLeavesTheOthersTheirShare() {
+        let inboxes = [Inbox(), Inbox(), Inbox()]
+        var outbox = Outbox(
+            targets: inboxes, pool: ParcelPool(parcelsMax: 4, parcelBytes: 8192, oversizedBytesMax: 1_000_000))
+        for payloadBytes in [1_000, 100_000] {
+            var accepted = [0, 0, 0]
+            for target in 0..<3 {
+                while outbox.append(to: target, kind: 1, payloadBytes: payloadBytes) != nil { accepted[target] += 1 }
+            }
+            // The first stands still, and has half; the others have what is left.
+            #expect(accepted[0] > 0 && accepted[1] > 0)
+            #expect(abs(accepted[0] - accepted[1] - accepted[2]) <= accepted[0] / 4)
+            outbox.flush()
+            for inbox in inboxes { _ = inbox.take() }
+            outbox.flush()
+            let isAccepted = outbox.append(to: 0, kind: 1, payloadBytes: payloadBytes) != nil
+            #expect(isAccepted)
+        }
+    }
+
     @Test func postsAreBounded() {
         let inbox = Inbox(postsMax: 3)
         for number in 0..<3 {

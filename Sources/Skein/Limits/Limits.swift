@@ -100,7 +100,8 @@ public struct Limits: Sendable, Equatable {
     /// Bytes made in one turn of an event for everyone where each connection needs bytes of its own (TLS,
     /// compression that keeps its context); the turns after it go on with the rest.
     public var fanOutTurnBytesMax = 16_777_216
-    /// Batches of messages from one thread to all others that may be under way, 64 KiB each.
+    /// Batches of messages from one thread to all others that may be under way, 64 KiB each; half of them to
+    /// any one of several.
     public var parcelsMax = 256
     /// Requests from outside the loops (control plane, library) that one loop may have waiting.
     public var postsMax = 65_536

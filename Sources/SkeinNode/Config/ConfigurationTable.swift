@@ -338,7 +338,7 @@ package enum ConfigurationTable {
             "Receive buffers of one shard, a power of two."),
         .limit(
             "WS_PARCELS", \.parcelsMax, 4...65_536, unit: "parcels of 64 KiB",
-            "What one thread may have under way to all others."),
+            "What one thread may have under way to all others; half of it to any one of several."),
         .limit(
             "WS_POSTS", \.postsMax, 16...16_777_216, unit: "requests",
             "What may wait for one loop from outside the loops."),
