@@ -119,15 +119,22 @@ extension FakeRedis {
         return true
     }
 
+    /// As many users as a step takes, or fewer: there may be none as large as a real one here.
     private func sweep(_ keys: [[UInt8]], _ arguments: [[UInt8]]) -> String {
         let said = registry.said[keys[1]] ?? []
-        for user in registry.users[keys[0]] ?? [] {
+        let users = (registry.users[keys[0]] ?? []).sorted { $0.lexicographicallyPrecedes($1) }
+        let step = world.historyChance.oneIn(2) ? min(number(arguments[1]), 2) : number(arguments[1])
+        for user in users.prefix(step) {
             let key = Array("presence:devices:".utf8) + user
             for field in (devices[key] ?? [:]).keys where field.starts(with: arguments[0]) {
                 guard !said.contains(field), world.plant != .forgottenSweep else { continue }
                 world.reach(.sweptDevice)
                 devices[key]?[field] = nil
             }
+        }
+        guard users.count <= step else {
+            registry.users[keys[0]]?.subtract(users.prefix(step))
+            return ":1\r\n"
         }
         registry.users[keys[0]] = nil
         registry.said[keys[1]] = nil

@@ -165,6 +165,9 @@ struct RedisLink: ~Copyable {
         self.awaited.append(awaited)
     }
 
+    /// What is still to be sent.
+    var waitingBytes: Int { filling.count + (isSending ? flying.count - sentOfFlying : 0) }
+
     /// Swaps the buffers for the next send; `nil` while one is in flight or nothing waits.
     mutating func takeOff(at now: Instant) -> Submission? {
         guard !isSending, !isClosing, state != .idle, state != .connecting else { return nil }

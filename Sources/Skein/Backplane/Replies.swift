@@ -10,7 +10,8 @@ extension RouterCore {
     /// - Returns: how many of the bytes were whole replies.
     func read(_ role: RedisLink.Role, _ bytes: Bytes) -> Int {
         var offset = 0
-        while offset < bytes.count, !state.links[role].isClosing {
+        // A link that fails while its answers are read may be closed at once.
+        while offset < bytes.count, !state.links[role].isClosing, state.links[role].state != .idle {
             let rest = bytes.slice(from: offset, count: bytes.count - offset)
             // Pushes begin when the greeting is over.
             let taken =
@@ -160,7 +161,7 @@ extension RouterCore {
         case .probe: probeAnswered()
         case .revocation: revocationConfirmed()
         case .arrival: arrivalAnswered(awaited, isPresent)
-        case .sweep: swept(hasMore: isPresent == true)
+        case .sweep: swept(awaited, hasMore: isPresent == true)
         case .beat: beatAnswered(was: isPresent ?? true)
         case .authenticate, .select, .role, .load, .canary, .write, .pulse, .ending, .revocations, .nodes, .clear,
             .restoredRevocation:
@@ -181,7 +182,7 @@ extension RouterCore {
         }
         if awaited.kind == .session { sessionAnswered(awaited, nil) }
         if awaited.kind == .arrival { arrivalAnswered(awaited, nil) }
-        if awaited.kind == .sweep { swept(hasMore: false) }
+        if awaited.kind == .sweep { swept(awaited, hasMore: false) }
         if awaited.kind == .revocation || awaited.kind == .revocations || awaited.kind == .restoredRevocation {
             revocationRefused(awaited.kind, text)
             guard refusal.leavesLink || refusal == .replica else { return }

@@ -114,9 +114,7 @@ extension RouterCore {
         restate()
     }
 
-    private var presenceBytes: Int {
-        state.links[.presence].filling.count + state.links[.presence].flying.count
-    }
+    private var presenceBytes: Int { state.links[.presence].waitingBytes }
 
     /// A shard has said devices; what it said is before this on the link.
     func announced(_ cursor: RestatementCursor) {
@@ -139,7 +137,7 @@ extension RouterCore {
         guard !state.isCluster, state.links[.presence].isReady, state.finishBy == nil else { return }
         let keys = [state.registry.oldUsersKey, state.registry.saidKey]
         let room = Self.sweepScript.utf8CodeUnitCount + 2 * keys[0].count + 512
-        state.links[.presence].command(Awaited(kind: .sweep), room: room) { writer in
+        state.links[.presence].command(Awaited(kind: .sweep, argument: state.restatement.ticket), room: room) { writer in
             RESPCommand.writeArray(9, into: &writer)
             writer.appendBulk("EVAL")
             writer.appendBulk(Self.sweepScript)
@@ -153,9 +151,9 @@ extension RouterCore {
     }
 
     /// - Parameter hasMore: whether another step is needed.
-    func swept(hasMore: Bool) {
-        // A new restatement has begun: it sweeps when its own shards have spoken.
-        guard haveAllSaid else { return }
+    func swept(_ awaited: Awaited, hasMore: Bool) {
+        // A new restatement has begun: it sweeps when its own shards have spoken, and until then it notes.
+        guard awaited.argument == state.restatement.ticket else { return }
         if hasMore { sweep() } else { state.restatement.isUnderWay = false }
     }
 }

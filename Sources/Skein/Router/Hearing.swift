@@ -39,18 +39,20 @@ extension RouterCore {
             heardKept(&event, id, offset, source)
             return
         }
+        // Before it is noted as heard, and may go from the journal.
+        let mayBeMissed = self.mayBeMissed(source)
         guard isNew(source) else {
             metrics.duplicates.add()
             return
         }
         if let id {
-            address(&event, id)
+            address(&event, id, mayBeMissed: mayBeMissed)
             return
         }
         let target = shape == .relay ? member("targetUserId", payload) : nil
         switch recipient(of: payload, shape, target) {
         case .everyone: deliver(event)
-        case .user(let id): address(&event, id)
+        case .user(let id): address(&event, id, mayBeMissed: false)
         case .nobody: metrics.malformed.add()
         }
     }
@@ -109,14 +111,17 @@ extension RouterCore {
         return state.channel.bytes
     }
 
-    private func address(_ event: inout EventView, _ id: Bytes) {
+    /// What a user's shard does not take is not given again: the user's devices are told, unless it is
+    /// an event that may be missed.
+    private func address(_ event: inout EventView, _ id: Bytes, mayBeMissed: Bool) {
         guard unsafe UserID(bytes: id.buffer.span) != nil else {
             metrics.malformed.add()
             return
         }
         event.user = id
         event.userHash = UserHash.of(id)
-        deliver(event)
+        guard !deliver(event), !mayBeMissed, let user = state.users.find(id, hash: event.userHash) else { return }
+        sendBack(user)
     }
 
     @inline(__always)
@@ -152,6 +157,18 @@ extension RouterCore {
         case .backend: true
         case .own(let sequence, _, _): heardOwn(sequence)
         case .other(let node, let sequence): heardOther(node, sequence)
+        }
+    }
+
+    /// Whether an event without an offset is one that may be missed: where there is a history, nodes publish
+    /// only such without one.
+    private func mayBeMissed(_ source: EventSource) -> Bool {
+        switch source {
+        case .backend: return false
+        case .other: return state.keepsHistory
+        case .own(let sequence, _, _):
+            guard sequence >= state.journal.firstSequence, sequence < state.journal.nextSequence else { return false }
+            return EventView(record: state.journal.record(sequence)).flags.contains(.transient)
         }
     }
 

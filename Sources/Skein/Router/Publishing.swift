@@ -260,6 +260,16 @@ extension RouterCore {
         return state.users.find(event.user, hash: event.userHash).map { isPassed(sequence, $0) } ?? false
     }
 
+    /// Whether the user's events wait for a read: as where a full shard did not take one, in which Redis has
+    /// no part.
+    private func isLeftToRead(_ sequence: UInt64) -> Bool {
+        let event = EventView(record: state.journal.record(sequence))
+        guard isKept(event), state.links[.own].isReady,
+            let user = state.users.find(event.user, hash: event.userHash)
+        else { return false }
+        return state.users[user].reads > 0
+    }
+
     /// Redis is silent: what waits for its echo is delivered here now, and so is what follows.
     func stopWaiting(_ why: String) {
         guard !state.isLocal else { return }
@@ -314,10 +324,6 @@ extension RouterCore {
     /// Whether the oldest event that should have come back is overdue.
     func checkStall() {
         guard !state.isLocal else { return }
-        // What a full shard did not take is not back either, and Redis has no part in that.
-        guard state.now >= state.readsHeldUntil.advanced(byMilliseconds: 5 * Self.fullShardMilliseconds) else {
-            return
-        }
         var sequence = max(state.localSequence + 1, state.journal.firstSequence)
         while sequence < state.journal.nextSequence {
             let entry = state.journal.entry(sequence)
@@ -327,7 +333,7 @@ extension RouterCore {
             }
             let age = state.now.nanoseconds - entry.acceptedAt
             guard age > state.limits.backplaneStall.nanoseconds else { return }
-            if entry.isLocal {
+            if entry.isLocal, !isLeftToRead(sequence) {
                 if isPassed(sequence) {
                     // It may have been published before its user's channel was heard, and never come.
                     state.journal.markHeard(sequence)

@@ -19,7 +19,7 @@ extension RouterCore {
         event.user = id
         event.userHash = UserHash.of(id)
         guard let user = state.users.find(id, hash: event.userHash) else {
-            if case .own(let sequence, _, _) = source { noteKept(sequence, .push) }
+            noteGiven(source, .push)
             return
         }
         guard state.users[user].isPlaced else {
@@ -36,7 +36,7 @@ extension RouterCore {
         } else if offset.follows(last) {
             if !forward(&event, offset, source, to: user, by: .push) { leaveToRead(user, offset) }
         } else if offset.number <= last.number && offset.first <= last.first {
-            if case .own(let sequence, _, _) = source { noteKept(sequence, .push) }
+            noteGiven(source, .push)
             metrics.duplicates.add()
         } else {
             state.users[user].left = max(state.users[user].left, offset)
@@ -67,7 +67,8 @@ extension RouterCore {
     /// What a shard did not take is read for it a moment later.
     private func leaveToRead(_ user: UInt32, _ offset: Offset) {
         state.users[user].left = max(state.users[user].left, offset)
-        state.readsHeldUntil = state.now.advanced(byMilliseconds: Self.fullShardMilliseconds)
+        let home = state.home(of: state.users[user].hash)
+        state.readsHeldUntil[home] = state.now.advanced(byMilliseconds: Self.fullShardMilliseconds)
         if state.users[user].reads == 0 { catchUp(user) }
     }
 
@@ -129,19 +130,27 @@ extension RouterCore {
         state.toRead.append(read)
     }
 
-    /// As many reads as may be out at once.
+    /// As many reads as may be out at once; none for a shard that is left alone, whose users wait behind the
+    /// others.
     func flushReads() {
         guard !state.toRead.isEmpty, state.links[.own].isReady, state.epoch != nil else { return }
-        guard state.now >= state.readsHeldUntil else { return }
         state.readsBlockedSince = nil
-        while state.readsOut.count < state.limits.historyReadsMax, var read = state.toRead.popFirst() {
+        var left = min(state.toRead.count, Self.readsPerTurn)
+        while left > 0, state.readsOut.count < state.limits.historyReadsMax, var read = state.toRead.popFirst() {
+            left -= 1
             guard state.users.isLive(read.user, generation: read.generation) else { continue }
+            guard state.now >= state.readsHeldUntil[state.home(of: state.users[read.user].hash)] else {
+                state.toRead.append(read)
+                continue
+            }
             read.acknowledged = state.acknowledgedSequence
             read.heard = state.users[read.user].left
             write(read)
             state.readsOut.append(read)
         }
     }
+
+    private static var readsPerTurn: Int { 256 }
 
     private func write(_ read: HistoryRead) {
         // Of the same moment as the answer, as far as Redis has moments.

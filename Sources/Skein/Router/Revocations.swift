@@ -57,7 +57,8 @@ extension RouterCore {
         guard kind == .revocation else {
             let what = kind == .revocations ? "to say what other nodes revoked" : "a revocation once more"
             let text = "Redis refused \(what): \(why.text)"
-            // It is asked with every connection, and given again until it has them all.
+            // It is asked with every connection, and given again until it has them all; and until it answers.
+            state.revocationsDue = state.now.advanced(byMilliseconds: 6 * Self.askAgainMilliseconds)
             if state.revocationNews.isNews(text, at: state.now) { log(.warning, text, [("needs", rule)]) }
             return
         }

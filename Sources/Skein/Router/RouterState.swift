@@ -29,7 +29,7 @@ struct RoutedUser: UserKeyed {
     /// `last` says where the user's devices here stand.
     var isPlaced = false
     /// Reads of the user's history that wait or are out. While there is one, it brings what comes.
-    var reads: UInt16 = 0
+    var reads: UInt32 = 0
     /// The newest offset that the user's shard was given, or was told of.
     var last = Offset.none
     /// The newest that was heard and left to a read.
@@ -186,7 +186,7 @@ struct RouterState: ~Copyable {
     /// Since when reads wait for their link.
     var readsBlockedSince: Instant?
     /// A shard took nothing: it is not read for until then.
-    var readsHeldUntil = Instant(nanoseconds: 0)
+    var readsHeldUntil: [Instant]
     /// By shard, users whose devices are to be sent back once it takes that; and how many they are.
     var owedReturns: [[UserReference]]
     var owedReturnCount = 0
@@ -334,6 +334,7 @@ extension RouterState {
             journal: Journal(
                 countMax: limits.backplaneQueueCommandsMax, bytesMax: limits.backplaneQueueBytesMax),
             socketAddress: .allocate(byteCount: 512, alignment: 8),
+            readsHeldUntil: Array(repeating: Instant(nanoseconds: 0), count: shared.shardCount),
             owedReturns: Array(repeating: [], count: shared.shardCount),
             registry: NodeRegistry(
                 prefix: configuration.redisPrefix, id: shared.nodeID, address: address,

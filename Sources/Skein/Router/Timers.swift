@@ -91,7 +91,8 @@ extension RouterCore {
         if state.owedReturnCount > 0 {
             next = min(next, state.now.advanced(byMilliseconds: Self.fullShardMilliseconds))
         }
-        if !state.toRead.isEmpty, state.readsHeldUntil > state.now { next = min(next, state.readsHeldUntil) }
+        // Some may wait for a shard that was left alone for a moment.
+        if !state.toRead.isEmpty { next = min(next, state.now.advanced(byMilliseconds: Self.fullShardMilliseconds)) }
         if isRestating { next = min(next, state.now.advanced(byMilliseconds: Self.fullShardMilliseconds)) }
         if let due = state.revocationsDue { next = min(next, due) }
         if !state.leaving.isEmpty { next = min(next, state.leaving[0].due) }

@@ -20,7 +20,6 @@ extension RouterCore {
         if waiter.isReading || state.users[waiter.user].placesAt != .none { return true }
         let after = comesAfter(waiter)
         if after > state.acknowledgedSequence {
-            guard state.links[.publish].isReady else { return false }
             if !waiter.isQueued {
                 state.waiters[place].isQueued = true
                 state.unready.append(

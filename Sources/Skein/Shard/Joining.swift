@@ -161,7 +161,6 @@ extension ShardCore {
         state.connections[slot].previousDevice = last
     }
 
-    @discardableResult
     func tellRouter(
         arrived slot: UInt32, user: UInt32, flags: ArrivalFlags, resuming point: ResumePoint? = nil
     ) -> Bool {
