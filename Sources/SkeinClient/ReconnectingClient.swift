@@ -65,6 +65,8 @@ public struct ReconnectingClient: Sendable {
     /// The greeting of a connection that asked to resume, until it is known what came of it.
     private var greeting: (epoch: String, offset: EventOffset)?
     private var isResuming = false
+    /// A node has said that something was missed which no place leads to.
+    private var hasMissed = false
 
     /// - Parameter seed: of the jitter, different for each client: a crowd that lost its node together must
     ///   not come back together.
@@ -104,7 +106,13 @@ public struct ReconnectingClient: Sendable {
         case 4403: return .giveUp(.closed(code: 4403))
         case 4401: return renewToken(after: backOff())
         // Jittered by the node already, over as long as its drain takes.
-        case 1012: return connect(after: hint(in: reason) ?? backOff())
+        case 1012:
+            let hint = hint(in: reason)
+            if hint?.mayResume == false {
+                hasMissed = hasMissed || query != nil
+                forget()
+            }
+            return connect(after: hint?.milliseconds ?? backOff())
         default: return connect(after: backOff())
         }
     }
@@ -138,14 +146,17 @@ private extension ReconnectingClient {
             // No history here: what we hold leads nowhere.
             isResuming = false
             forget()
-            return wasResuming ? .reread : .connected(mayResume: false)
+            defer { hasMissed = false }
+            return wasResuming || hasMissed ? .reread : .connected(mayResume: false)
         }
+        defer { hasMissed = false }
         if wasResuming {
             // Its offset is behind us or beyond what we have yet to get; `resumed` tells.
             greeting = (epoch, offset)
         } else {
             self.epoch = epoch
             self.offset = offset
+            if hasMissed { return .reread }
         }
         return .connected(mayResume: true)
     }
@@ -190,14 +201,16 @@ private extension ReconnectingClient {
         return floor + Int(nextRandom() % UInt64(ceiling - floor + 1))
     }
 
-    func hint(in reason: String) -> Int? {
+    func hint(in reason: String) -> (milliseconds: Int, mayResume: Bool)? {
         let bytes = Array(reason.utf8)
         var hint: Int?
+        var mayResume = true
         let isWhole = JSONMembers.forEach(in: bytes.span, 0..<bytes.count) { name, value, _ in
             if name.equals("reconnectAfterMs", in: bytes.span) { hint = value.number(in: bytes.span) }
+            if name.equals("resume", in: bytes.span) { mayResume = !value.equals("false", in: bytes.span) }
         }
         guard isWhole, let hint else { return nil }
-        return min(hint, settings.hintMillisecondsMax)
+        return (min(hint, settings.hintMillisecondsMax), mayResume)
     }
 
     mutating func nextRandom() -> UInt64 {

@@ -19,7 +19,8 @@ package struct Outbox: ~Copyable {
     package var pool: ParcelPool
     private let inboxes: [Inbox]
 
-    package init(targets: [Inbox], pool: consuming ParcelPool) {
+    /// - Parameter spared: a target that may have the whole pool, where any other of several has half.
+    package init(targets: [Inbox], pool: consuming ParcelPool, sparing spared: Int? = nil) {
         targetCount = targets.count
         unsafe places = .allocate(capacity: max(1, targets.count))
         for (index, inbox) in targets.enumerated() {
@@ -27,7 +28,7 @@ package struct Outbox: ~Copyable {
         }
         openCount = 0
         self.pool = pool
-        self.pool.share(among: targets.count)
+        self.pool.share(among: targets.count, sparing: spared)
         inboxes = targets
     }
 

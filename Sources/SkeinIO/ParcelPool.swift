@@ -38,6 +38,7 @@ package struct ParcelPool: ~Copyable {
     private let oversizedBytesMax: Int
     /// What each receiver has of it.
     private var shares = [Share()]
+    private var spared: Int?
 
     private struct Share {
         var small = 0
@@ -93,9 +94,10 @@ package struct ParcelPool: ~Copyable {
         if remaining == 0 { unsafe shared.deallocate() }
     }
 
-    /// How many receivers there are. To be said before any parcel is taken.
-    mutating func share(among receivers: Int) {
+    /// How many receivers there are, and which of them may have all. To be said before any parcel is taken.
+    mutating func share(among receivers: Int, sparing spared: Int? = nil) {
         shares = Array(repeating: Share(), count: max(1, receivers))
+        self.spared = spared
     }
 
     /// An empty parcel with room for a record of `payloadBytes`; `nil` when too much is under way, to all
@@ -134,17 +136,19 @@ extension ParcelPool {
         return isSmall && large ? takeSmall(for: receiver) : nil
     }
 
-    private func share(of most: Int) -> Int { shares.count > 1 ? max(1, most / 2) : most }
+    private func share(of most: Int, for receiver: Int) -> Int {
+        shares.count == 1 || receiver == spared ? most : max(1, most / 2)
+    }
 
     private mutating func takeSmall(for receiver: Int) -> Parcel? {
-        guard shares[receiver].small < share(of: smallMax) else { return nil }
+        guard shares[receiver].small < share(of: smallMax, for: receiver) else { return nil }
         guard let parcel = unsafe Self.take(&freeSmall, &smallMade, smallMax, smallCapacity, shared) else { return nil }
         shares[receiver].small += 1
         return unsafe Self.given(parcel, to: receiver)
     }
 
     private mutating func takeLarge(for receiver: Int) -> Parcel? {
-        guard shares[receiver].large < share(of: largeMax) else { return nil }
+        guard shares[receiver].large < share(of: largeMax, for: receiver) else { return nil }
         guard let parcel = unsafe Self.take(&freeLarge, &largeMade, largeMax, largeCapacity, shared) else { return nil }
         shares[receiver].large += 1
         return unsafe Self.given(parcel, to: receiver)
@@ -166,7 +170,7 @@ extension ParcelPool {
 
     private mutating func makeOversized(_ needed: Int, for receiver: Int) -> Parcel? {
         guard oversizedBytes + needed <= oversizedBytesMax,
-            shares[receiver].oversizedBytes < share(of: oversizedBytesMax)
+            shares[receiver].oversizedBytes < share(of: oversizedBytesMax, for: receiver)
         else { return nil }
         oversizedBytes += needed
         oversizedMade += 1

@@ -123,6 +123,21 @@ struct ReconnectingClientTests {
         #expect(next == .connect(afterMilliseconds: milliseconds, query: nil))
     }
 
+    @Test("sent away for what no place leads to: a reread, once")
+    func nothingToResume() {
+        var client = Self.started()
+        _ = Self.say(Self.greeting, to: &client)
+        let away = client.closed(code: 1012, reason: #"{"reconnectAfterMs":7,"resume":false}"#)
+        #expect(away == .connect(afterMilliseconds: 7, query: nil))
+        // Also where the next connection cannot be made.
+        #expect(Self.connect(client.refused(status: 503))?.query == nil)
+        #expect(Self.say(Self.greeting, to: &client) == .reread)
+        let again = client.closed(code: 1012, reason: #"{"reconnectAfterMs":7,"resume":true}"#)
+        #expect(Self.connect(again)?.query != nil)
+        _ = client.lost()
+        #expect(Self.say(Self.greeting, to: &client) == .connected(mayResume: true))
+    }
+
     @Test("without a usable hint it backs off", arguments: [
         "", "restart", "{", #"{"reconnectAfterMs":-5}"#, #"{"reconnectAfterMs":"7"x}"#,
         #"{"reconnectAfterMs":1e3}"#,

@@ -168,6 +168,13 @@ struct ParcelTests {
             outbox.flush()
             for inbox in inboxes { _ = inbox.take() }
             outbox.flush()
+            // Who is spared has all.
+            var spared = Outbox(
+                targets: inboxes, pool: ParcelPool(parcelsMax: 4, parcelBytes: 8192, oversizedBytesMax: 1_000_000),
+                sparing: 2)
+            var whole = 0
+            while spared.append(to: 2, kind: 1, payloadBytes: payloadBytes) != nil { whole += 1 }
+            #expect(whole > accepted[0] + accepted[0] / 2)
             let isAccepted = outbox.append(to: 0, kind: 1, payloadBytes: payloadBytes) != nil
             #expect(isAccepted)
         }

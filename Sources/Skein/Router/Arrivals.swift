@@ -31,7 +31,7 @@ extension RouterCore {
             state.users[user].deliveredThrough = 0
             state.users[user].heardOthers = false
             // Who was to come back has gone.
-            state.users[user].owesReturn = false
+            state.users[user].owedReturn = .none
             // What is under way to Redis is not for it, and comes after what is known here.
             if state.journal.count > 0 { state.users[user].isPlaced = false }
         }

@@ -52,7 +52,7 @@ extension RouterCore {
         let target = shape == .relay ? member("targetUserId", payload) : nil
         switch recipient(of: payload, shape, target) {
         case .everyone: deliver(event)
-        case .user(let id): address(&event, id, mayBeMissed: false)
+        case .user(let id): address(&event, id, mayBeMissed: mayBeMissed)
         case .nobody: metrics.malformed.add()
         }
     }
@@ -111,8 +111,8 @@ extension RouterCore {
         return state.channel.bytes
     }
 
-    /// What a user's shard does not take is not given again: the user's devices are told, unless it is
-    /// an event that may be missed.
+    /// What a user's shard does not take is not given again, and nothing keeps it: the user's devices are
+    /// told to read anew, unless it is an event that may be missed.
     private func address(_ event: inout EventView, _ id: Bytes, mayBeMissed: Bool) {
         guard unsafe UserID(bytes: id.buffer.span) != nil else {
             metrics.malformed.add()
@@ -121,7 +121,7 @@ extension RouterCore {
         event.user = id
         event.userHash = UserHash.of(id)
         guard !deliver(event), !mayBeMissed, let user = state.users.find(id, hash: event.userHash) else { return }
-        sendBack(user)
+        sendBack(user, .reading)
     }
 
     @inline(__always)
@@ -160,14 +160,16 @@ extension RouterCore {
         }
     }
 
-    /// Whether an event without an offset is one that may be missed: where there is a history, nodes publish
-    /// only such without one.
+    /// Whether an event without an offset is one that may be missed. Where there is a history, nodes publish
+    /// only such without one; where there is none, what another node publishes does not say.
     private func mayBeMissed(_ source: EventSource) -> Bool {
         switch source {
         case .backend: return false
         case .other: return state.keepsHistory
         case .own(let sequence, _, _):
-            guard sequence >= state.journal.firstSequence, sequence < state.journal.nextSequence else { return false }
+            guard sequence >= state.journal.firstSequence, sequence < state.journal.nextSequence else {
+                return state.keepsHistory
+            }
             return EventView(record: state.journal.record(sequence)).flags.contains(.transient)
         }
     }

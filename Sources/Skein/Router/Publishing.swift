@@ -321,16 +321,21 @@ extension RouterCore {
         log(.info, "events go through Redis")
     }
 
+    /// How many that are not back are looked at.
+    private static var overdueMax: Int { 1_024 }
+
     /// Whether the oldest event that should have come back is overdue.
     func checkStall() {
         guard !state.isLocal else { return }
         var sequence = max(state.localSequence + 1, state.journal.firstSequence)
-        while sequence < state.journal.nextSequence {
+        var left = Self.overdueMax
+        while sequence < state.journal.nextSequence, left > 0 {
             let entry = state.journal.entry(sequence)
             guard !isBack(sequence, entry) else {
                 sequence += 1
                 continue
             }
+            left -= 1
             let age = state.now.nanoseconds - entry.acceptedAt
             guard age > state.limits.backplaneStall.nanoseconds else { return }
             if entry.isLocal, !isLeftToRead(sequence) {

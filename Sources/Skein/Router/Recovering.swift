@@ -143,6 +143,8 @@ extension RouterCore {
                 state.toRead.append(read)
                 continue
             }
+            // Since it was asked for, another read may have found the user.
+            if read.from == nil, state.users[read.user].isPlaced { read.from = state.users[read.user].last }
             read.acknowledged = state.acknowledgedSequence
             read.heard = state.users[read.user].left
             write(read)
@@ -151,6 +153,11 @@ extension RouterCore {
     }
 
     private static var readsPerTurn: Int { 256 }
+
+    /// Whether there is room for one more.
+    var canSendReads: Bool {
+        state.links[.own].isReady && state.epoch != nil && state.readsOut.count < state.limits.historyReadsMax
+    }
 
     private func write(_ read: HistoryRead) {
         // Of the same moment as the answer, as far as Redis has moments.
@@ -333,12 +340,15 @@ extension RouterCore {
 
     // MARK: What cannot be had
 
-    /// Closes a user's devices here, to come back at once: what they missed is not known.
-    func sendBack(_ user: UInt32) {
-        guard !state.users[user].owesReturn else { return }
+    /// Closes a user's devices here, to come back at once: they missed something.
+    func sendBack(_ user: UInt32, _ way: RoutedUser.Return = .resuming) {
+        guard state.users[user].owedReturn == .none else {
+            if way == .reading { state.users[user].owedReturn = way }
+            return
+        }
         metrics.gaps.add()
-        guard !tellToReturn(user) else { return }
-        state.users[user].owesReturn = true
+        guard !tellToReturn(user, way) else { return }
+        state.users[user].owedReturn = way
         let home = state.home(of: state.users[user].hash)
         state.owedReturns[home].append(
             UserReference(place: user, generation: state.users.generation(of: user)))
@@ -350,9 +360,11 @@ extension RouterCore {
     /// - Returns: whether nobody is left to be told there.
     func payReturns(on shard: Int) -> Bool {
         while let owed = state.owedReturns[shard].last {
-            if state.users.isLive(owed.place, generation: owed.generation), state.users[owed.place].owesReturn {
-                guard tellToReturn(owed.place) else { return false }
-                state.users[owed.place].owesReturn = false
+            if state.users.isLive(owed.place, generation: owed.generation),
+                state.users[owed.place].owedReturn != .none
+            {
+                guard tellToReturn(owed.place, state.users[owed.place].owedReturn) else { return false }
+                state.users[owed.place].owedReturn = .none
             }
             state.owedReturns[shard].removeLast()
             state.owedReturnCount -= 1
@@ -365,9 +377,9 @@ extension RouterCore {
         for shard in 0..<state.shardCount { _ = payReturns(on: shard) }
     }
 
-    private func tellToReturn(_ user: UInt32) -> Bool {
+    private func tellToReturn(_ user: UInt32, _ way: RoutedUser.Return) -> Bool {
         let wait = state.shared.host.random(in: 0...Self.sendBackMilliseconds)
-        var hint = "{\"reconnectAfterMs\":\(wait),\"resume\":\(state.keepsHistory)}"
+        var hint = "{\"reconnectAfterMs\":\(wait),\"resume\":\(way == .resuming && state.keepsHistory)}"
         return hint.withUTF8 { text in
             guard let base = text.baseAddress else { return true }
             return disconnect(

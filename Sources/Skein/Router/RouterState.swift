@@ -13,6 +13,14 @@ struct RoutedUser: UserKeyed {
         case asked
         case yes
     }
+    /// How devices are told to come back.
+    enum Return: UInt8 {
+        case none
+        /// What they missed is in history, or whether it is will be told them there.
+        case resuming
+        /// They missed what no history keeps, and read their state anew.
+        case reading
+    }
     var id: StoredUserID
     var hash: UInt64
     var deviceCount: UInt32 = 0
@@ -24,8 +32,8 @@ struct RoutedUser: UserKeyed {
     var isPresent = false
     /// Devices here were given an event of another node's, and not its offset.
     var heardOthers = false
-    /// Its devices are still to be told to come back.
-    var owesReturn = false
+    /// How its devices are still to be told to come back.
+    var owedReturn = Return.none
     /// `last` says where the user's devices here stand.
     var isPlaced = false
     /// Reads of the user's history that wait or are out. While there is one, it brings what comes.

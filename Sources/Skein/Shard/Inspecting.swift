@@ -86,7 +86,8 @@ extension ShardState {
             timers: TimerWheel(start: now),
             outbox: Outbox(
                 targets: shared.shardInboxes + [shared.routerInbox],
-                pool: ParcelPool(parcelsMax: limits.parcelsMax)),
+                // Nearly all of it goes to the router.
+                pool: ParcelPool(parcelsMax: limits.parcelsMax), sparing: shared.routerIndex),
             draft: Scratch(capacity: limits.messageBytesMax * 2 + 16_384),
             messageInterval: limits.messageRate > 0 ? 1_000_000_000 / Int64(limits.messageRate) : 0,
             messageLead: limits.messageRate > 0

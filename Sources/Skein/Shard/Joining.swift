@@ -312,8 +312,8 @@ extension ShardCore {
             if isTold(cursor.slot) {
                 let user = state.connections[cursor.slot].user
                 guard tellRouter(arrived: cursor.slot, user: user, flags: .again) else { break }
-                // The script around it, and an agent in which every byte has to be escaped.
-                left -= 2_048 + 2 * state.connections[cursor.slot].userAgent.bytes.count
+                // Its command, and an agent in which every byte has to be escaped.
+                left -= 1_024 + 2 * state.connections[cursor.slot].userAgent.bytes.count
             }
             cursor.slot += 1
         }
