@@ -137,7 +137,8 @@ extension RouterCore {
         guard !state.isCluster, state.links[.presence].isReady, state.finishBy == nil else { return }
         let keys = [state.registry.oldUsersKey, state.registry.saidKey]
         let room = Self.sweepScript.utf8CodeUnitCount + 2 * keys[0].count + 512
-        state.links[.presence].command(Awaited(kind: .sweep, argument: state.restatement.ticket), room: room) { writer in
+        let awaited = Awaited(kind: .sweep, argument: state.restatement.ticket)
+        state.links[.presence].command(awaited, room: room) { writer in
             RESPCommand.writeArray(9, into: &writer)
             writer.appendBulk("EVAL")
             writer.appendBulk(Self.sweepScript)

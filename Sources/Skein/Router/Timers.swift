@@ -92,7 +92,9 @@ extension RouterCore {
             next = min(next, state.now.advanced(byMilliseconds: Self.fullShardMilliseconds))
         }
         // Some may wait for a shard that was left alone for a moment.
-        if !state.toRead.isEmpty, canSendReads { next = min(next, state.now.advanced(byMilliseconds: Self.fullShardMilliseconds)) }
+        if !state.toRead.isEmpty, canSendReads {
+            next = min(next, state.now.advanced(byMilliseconds: Self.fullShardMilliseconds))
+        }
         if isRestating { next = min(next, state.now.advanced(byMilliseconds: Self.fullShardMilliseconds)) }
         if let due = state.revocationsDue { next = min(next, due) }
         if !state.leaving.isEmpty { next = min(next, state.leaving[0].due) }
