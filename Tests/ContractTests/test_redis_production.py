@@ -181,6 +181,31 @@ def test_what_the_acl_forbids_is_named(start, io, name, open_client, without, pa
         until(lambda: keys("HLEN", f"presence:devices:{dave.user}") == 1, 30, what="presence")
 
 
+def test_a_channel_that_the_acl_forbids_holds_up_the_others_once(start, io, name, open_client):
+    """What goes to Redis in one script: those before the refused event are done, those behind it come again."""
+    server = start(make=Shaped)
+    alice, bob, carol = name("alice"), name("bob"), name("carol")
+    channels = [f"&{kind}:{user}" for kind in ("user", "chat:user") for user in (alice, carol)]
+    with server.client() as admin:
+        admin("ACL", "SETUSER", "skein", "on", ">pw", "~*", "+@all", "resetchannels", "&ws:*",
+              "&websocket:broadcast", "&chat:broadcast", *channels)
+        node = start(io=io, env={"REDIS_URL": url(server, "skein", "pw")})
+        other = start(io=io, redis=server)
+        alice, bob, carol = open_client(node, alice), open_client(other, bob), open_client(other, carol)
+        for number in range(40):
+            alice.chat(carol.user, number)
+            if number % 10 == 5:
+                alice.chat(bob.user, number)
+        for number in range(40):
+            carol.expect("chat_message", {"senderId": alice.user, "message": number}, timeout=30)
+        admin("ACL", "SETUSER", "skein", "&*")
+        expect_ready(node)
+        # They are in history, and nobody heard of them: the next one tells that they are missing.
+        alice.chat(bob.user, 40)
+        for number in (5, 15, 25, 35, 40):
+            bob.expect("chat_message", {"senderId": alice.user, "message": number}, timeout=30)
+
+
 # What state it is in
 
 

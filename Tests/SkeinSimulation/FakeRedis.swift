@@ -267,19 +267,30 @@ final class FakeRedis {
     }
 
     /// The append script.
-    func append(_ stream: [UInt8], _ arguments: [[UInt8]], from connection: RedisConnection) {
-        let channel = arguments[0]
-        var envelope = arguments[1]
-        if world.plant == .ignoredWatermark { disguise(&envelope) }
-        switch history.append(
-            stream, node: arguments[3], envelope: envelope, sequence: arguments[2], before: arguments[4])
-        {
-        case .known: answer(connection, ":0\r\n", on: channel)
-        case .gap: reply(connection, "-GAP the event before this one is not in history\r\n")
-        case .appended(let event):
-            publish(channel, event)
-            answer(connection, ":1\r\n", on: channel)
+    func append(_ keys: [[UInt8]], _ arguments: [[UInt8]], from connection: RedisConnection) {
+        var count = 0
+        var channel: [UInt8] = []
+        for index in 0..<keys.count / 2 {
+            channel = arguments[2 + 3 * index]
+            var envelope = arguments[3 + 3 * index]
+            if world.plant == .ignoredWatermark { disguise(&envelope) }
+            // Those that follow have been sent in a row.
+            let before = index == 0 ? arguments[1] : []
+            switch history.append(
+                keys[2 * index], node: arguments[0], envelope: envelope, sequence: arguments[4 + 3 * index],
+                before: before)
+            {
+            case .known: break
+            case .gap:
+                reply(connection, "-GAP the event before this one is not in history\r\n")
+                return
+            case .appended(let event):
+                publish(channel, event)
+                count += 1
+            }
         }
+        if keys.count > 2 { world.reach(.appendedTogether) }
+        answer(connection, ":\(count)\r\n", on: channel)
     }
 
     /// Tells that something was published, unless the link goes just before.

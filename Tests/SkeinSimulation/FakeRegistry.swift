@@ -44,7 +44,7 @@ extension FakeRedis {
         let keys = Array(words[2..<2 + count])
         let arguments = Array(words[(2 + count)...])
         switch script.prefix(while: { $0 != "\n" }) {
-        case "--skein append": append(keys[0], arguments, from: connection)
+        case "--skein append": append(keys, arguments, from: connection)
         case "--skein read":
             connection.stream.peerWrites(history.read(keys[0], from: arguments[0], countMax: arguments[1]))
         case "--skein arrive":

@@ -17,7 +17,7 @@ package enum Path: Int, CaseIterable, Sendable {
     case refusedByAllNodes, namedBeforeLease, clearedNode, sweptDevice, leaseLost
     // History
     case recovered, replayed, notRecovered, historyBegunAnew, caughtUp, sentBack, scriptsForgotten
-    case scriptMissing, appendRepeated, appendGap, heardAgainAfterOutage, heardLateAfterLoss
+    case scriptMissing, appendRepeated, appendGap, appendedTogether, heardAgainAfterOutage, heardLateAfterLoss
     case heardAgainElsewhere
     // Leaving
     case nodeKilled, nodeStarted, nodeFrozen, failedOver, epochEnded

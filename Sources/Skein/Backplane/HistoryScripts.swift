@@ -7,13 +7,16 @@
 // script goes by the clock of Redis: nodes need not agree on the time.
 
 enum HistoryScripts {
-    /// Keys: stream, position. Arguments: channel; envelope without its closing brace; the event's
-    /// sequence; the mark; and the sequence of the event before it that was sent and not answered for, or
-    /// 0; sequences in hexadecimal.
+    /// Appends and publishes events of a node that follow each other.
     ///
-    /// Answers 0 where it was appended before: its link broke then, and it was sent again, maybe while the
-    /// lost link is still being read. Refuses it where the one before it is not there: that was refused,
-    /// and comes again first.
+    /// Keys: of each event the user's stream and position. Arguments: the mark; the sequence of the event
+    /// before them that was sent and not answered for, or 0; and of each event its channel, its envelope without
+    /// the closing brace, and its sequence; sequences in hexadecimal.
+    ///
+    /// Answers how many it appended: those are left out that were appended before, whose link broke then and
+    /// which were sent again, maybe while the lost link is still being read. Refuses all where the one before
+    /// them is not there: that was refused, and comes again first. Where one cannot be appended or published
+    /// the error says how many were, those before it: `DONE 3 NOPERM …`.
     ///
     /// The position is `<first>-<number>-<born>`. Where there is none, or none that can be read, a new
     /// life of the user begins, and what was kept of the old one is of no use.
@@ -27,36 +30,60 @@ enum HistoryScripts {
         let eighth = max(1, ageMilliseconds / 8)
         return """
             --skein append
-            local c,a=redis.call,ARGV local m=tonumber(c('GET',a[4]) or '0',16) or 0 \
-            if m>=tonumber(a[3],16) then return 0 end \
-            if m<tonumber(a[5],16) then \
+            local c,k,a=redis.call,KEYS,ARGV local m=tonumber(c('GET',a[1]) or '0',16) or 0 \
+            if m<tonumber(a[2],16) then \
             return redis.error_reply('GAP the event before this one is not in history') end \
             local t=c('TIME') local now=t[1]..string.sub('00000'..t[2],-6,-4) \
-            local p,last,n,born=redis.pcall('GET',KEYS[2]) \
+            local function one(stream,place,channel,envelope) \
+            local p,last,n,born=redis.pcall('GET',place) \
             if type(p)=='string' then last,n,born=string.match(p,'^(%d+)-(%d+)-(%d+)$') end \
-            local function begin() last,n,born='0',0,now c('DEL',KEYS[1]) end \
+            local function begin() last,n,born='0',0,now c('DEL',stream) end \
             local renew,id,event \
             local function add() n=n+1 local gone=now-last \
             renew=gone<0 or now%\(eighth)<gone \
             if gone>0 then last=now end \
-            id=last..'-'..n event=a[2]..',"offset":"'..id..'"}' \
+            id=last..'-'..n event=envelope..',"offset":"'..id..'"}' \
             if not renew then \
-            local r=redis.pcall('XADD',KEYS[1],'NOMKSTREAM','MAXLEN','~',\(eventsMax),id,'e',event) \
+            local r=redis.pcall('XADD',stream,'NOMKSTREAM','MAXLEN','~',\(eventsMax),id,'e',event) \
             if r then return r end renew=true end \
-            return redis.pcall('XADD',KEYS[1],'MAXLEN','~',\(eventsMax),id,'e',event) end \
+            return redis.pcall('XADD',stream,'MAXLEN','~',\(eventsMax),id,'e',event) end \
             if not last then begin() end \
             local r=add() \
             if type(r)=='table' and (string.find(r.err,'WRONGTYPE') or string.find(r.err,'smaller')) \
             then begin() r=add() end \
             if type(r)=='table' then return r end \
             if n%32==0 then \
-            c('XTRIM',KEYS[1],'MINID','~',string.format('%.0f',now-\(ageMilliseconds))) end \
-            if renew then c('PEXPIRE',KEYS[1],\(ageMilliseconds + eighth)) \
-            c('SET',KEYS[2],id..'-'..born,'PX',\(positionMilliseconds + eighth)) \
-            else c('SET',KEYS[2],id..'-'..born,'KEEPTTL') end \
-            c('SET',a[4],a[3],'PX',\(positionMilliseconds)) \
-            c('PUBLISH',a[1],event) return 1
+            c('XTRIM',stream,'MINID','~',string.format('%.0f',now-\(ageMilliseconds))) end \
+            if renew then c('PEXPIRE',stream,\(ageMilliseconds + eighth)) \
+            c('SET',place,id..'-'..born,'PX',\(positionMilliseconds + eighth)) \
+            else c('SET',place,id..'-'..born,'KEEPTTL') end \
+            return redis.pcall('PUBLISH',channel,event),true end \
+            local count,new,mark=#k/2,0 \
+            for i=1,count do local sequence=a[3*i+2] \
+            if m<tonumber(sequence,16) then \
+            local r,is=one(k[2*i-1],k[2*i],a[3*i],a[3*i+1]) \
+            if is then mark=sequence new=new+1 end \
+            if type(r)=='table' then \
+            if mark then c('SET',a[1],mark,'PX',\(positionMilliseconds)) end \
+            return redis.error_reply('DONE '..(i-1)..' '..r.err) end end end \
+            if mark then c('SET',a[1],mark,'PX',\(positionMilliseconds)) end \
+            return new
             """
+    }
+
+    /// What `append` says where it could not do all: how many it did, and Redis's own words.
+    static func partlyDone(_ error: Bytes) -> (done: Int, why: Bytes)? {
+        guard let rest = error.dropping("DONE ") else { return nil }
+        var done = 0
+        for index in 0..<min(rest.count, 4) {
+            let byte = unsafe rest.base[index]
+            if byte == UInt8(ascii: " ") {
+                return (done, rest.slice(from: index + 1, count: rest.count - index - 1))
+            }
+            guard byte >= 0x30, byte <= 0x39 else { return nil }
+            done = done * 10 + Int(byte - 0x30)
+        }
+        return nil
     }
 
     /// What a read brings at most, in bytes: far less than an answer that the reader takes for nonsense.

@@ -45,12 +45,12 @@ struct LoadedScripts {
         for (index, byte) in hash.utf8.prefix(40).enumerated() { hashes[Int(name.rawValue)][index] = byte }
     }
 
-    /// `EVALSHA hash keys`, of a command that is so many words in all.
-    func writeCall(_ name: Name, keys: StaticString, words: Int, into writer: inout ByteWriter) {
-        RESPCommand.writeArray(words, into: &writer)
+    /// `EVALSHA hash keys`, of a command with so many keys and arguments to follow.
+    func writeCall(_ name: Name, keys: Int, arguments: Int, into writer: inout ByteWriter) {
+        RESPCommand.writeArray(3 + keys + arguments, into: &writer)
         writer.appendBulk("EVALSHA")
         let hash = hashes[Int(name.rawValue)]
         RESPCommand.writeBulk(hash.span, into: &writer)
-        writer.appendBulk(keys)
+        writer.appendBulk(decimal: Int64(keys))
     }
 }

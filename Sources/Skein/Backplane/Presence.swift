@@ -60,7 +60,7 @@ extension RouterCore {
         let room = 4 * id.count + device.count + 3 * state.registry.usersKey.count + 704
         let isNoted = state.restatement.isUnderWay
         return presenceCommand(room: room, awaiting: awaited ?? Awaited(kind: .write)) { writer in
-            state.scripts.writeCall(.arrive, keys: "6", words: 21, into: &writer)
+            state.scripts.writeCall(.arrive, keys: 6, arguments: 12, into: &writer)
             writer.appendBulk("presence:devices:", id)
             writer.appendBulk("presence:", id)
             writer.appendBulk("online:", id)
@@ -161,7 +161,7 @@ extension RouterCore {
         guard !state.isCluster else { return }
         let id = state.users.id(of: user)
         presenceCommand(room: 4 * id.count + state.registry.usersKey.count + 320) { writer in
-            state.scripts.writeCall(.quiet, keys: "4", words: 10, into: &writer)
+            state.scripts.writeCall(.quiet, keys: 4, arguments: 3, into: &writer)
             writer.appendBulk("presence:devices:", id)
             writer.appendBulk("presence:", id)
             writer.appendBulk("online:", id)

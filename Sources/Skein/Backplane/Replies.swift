@@ -146,10 +146,10 @@ extension RouterCore {
         case .status, .null, .other: break
         }
         switch awaited.kind {
-        case .publish: acknowledged(isKept: false)
+        case .publish: acknowledged()
         case .append:
-            if isPresent == true { metrics.historyEvents.add() }
-            acknowledged(isKept: true)
+            if case .integer(let count) = reply { metrics.historyEvents.add(UInt64(clamping: count)) }
+            acknowledged(kept: Int(awaited.argument))
         case .epoch:
             if case .null = reply { makeEpoch() }
         case .mark:
@@ -170,6 +170,11 @@ extension RouterCore {
     }
 
     private func refused(_ role: RedisLink.Role, _ awaited: Awaited, _ text: Bytes) {
+        var text = text
+        if awaited.kind == .append, let (done, rest) = HistoryScripts.partlyDone(text) {
+            acknowledged(kept: min(done, Int(awaited.argument)))
+            text = rest
+        }
         let refusal = Refusal(text)
         if isMinor(refusal, awaited, text) {
             if awaited.kind == .setName { becameReady(role) }

@@ -326,6 +326,13 @@ extension ByteWriter {
 
     mutating func appendBulk(_ bytes: Bytes) { appendBulk("", bytes) }
 
+    /// Sixteen hexadecimal digits.
+    mutating func appendBulk(hex: UInt64) {
+        append("$16\r\n")
+        appendHex(hex)
+        append("\r\n")
+    }
+
     mutating func appendBulk(decimal: Int64) {
         ByteWriter.withTemporary(capacity: 24) { text in
             text.appendDecimal(Int(decimal))

@@ -53,19 +53,41 @@ extension RouterCore {
         while state.sentSequence + 1 < state.journal.nextSequence,
             state.links[.publish].filling.count < Self.fillBytesMax
         {
-            state.sentSequence = max(state.sentSequence, state.journal.firstSequence - 1) + 1
+            let sequence = max(state.sentSequence, state.journal.firstSequence - 1) + 1
+            state.sentSequence = sequence
+            let event = EventView(record: state.journal.record(sequence))
+            if isKept(event) {
+                state.sentSequence = endOfRun(from: sequence)
+                append(sequence...state.sentSequence)
+                continue
+            }
             // Redis had it when the last link broke: it has come back since. What a history keeps is sent all
             // the same, for Redis may have lost it again; the script knows it by its number.
-            if state.sentSequence <= state.doubtfulThrough, state.journal.entry(state.sentSequence).isHeard,
-                !isKept(EventView(record: state.journal.record(state.sentSequence)))
-            {
-                state.journal.markSkipped(state.sentSequence)
+            if sequence <= state.doubtfulThrough, state.journal.entry(sequence).isHeard {
+                state.journal.markSkipped(sequence)
                 passSkipped()
                 continue
             }
-            write(state.sentSequence)
-            metrics.published.add()
+            publish(event, sequence)
         }
+    }
+
+    /// Events in one run of the append script: Redis serves nobody else meanwhile.
+    private static var appendsMax: UInt64 { 32 }
+
+    /// The last of the events in a row that a history keeps, and that go in one script.
+    private func endOfRun(from first: UInt64) -> UInt64 {
+        var last = first
+        var bytes = state.journal.record(first).count
+        // In a cluster one script has the keys of one user.
+        let most = state.isCluster ? 1 : Self.appendsMax
+        while last + 1 < state.journal.nextSequence, last + 1 - first < most {
+            let record = state.journal.record(last + 1)
+            bytes += record.count
+            guard bytes < Self.fillBytesMax, isKept(EventView(record: record)) else { break }
+            last += 1
+        }
+        return last
     }
 
     private func isKept(_ event: EventView) -> Bool {
@@ -74,8 +96,8 @@ extension RouterCore {
 
     static var fillBytesMax: Int { 262_144 }
 
-    private func write(_ sequence: UInt64) {
-        let event = EventView(record: state.journal.record(sequence))
+    /// Writes an event's envelope, without its closing brace, and the name of its user's channel.
+    private func render(_ event: EventView, _ sequence: UInt64) {
         state.json.clear()
         EnvelopeShape.relay.write(event, requestID: true, into: &state.json.writer)
         // The envelope's closing brace makes way for where this event came from.
@@ -93,51 +115,72 @@ extension RouterCore {
         state.channel.clear()
         state.channel.writer.append("user:")
         state.channel.writer.append(event.user)
-        let channel = state.channel.bytes
-        guard !isKept(event) else {
-            writeAppend(event.user, sequence)
-            return
-        }
+    }
+
+    private func publish(_ event: EventView, _ sequence: UInt64) {
+        render(event, sequence)
         state.json.writer.append(UInt8(ascii: "}"))
+        let channel = state.channel.bytes
         let payload = state.json.bytes
         let room = RESPCommand.publishBytes(channelBytes: channel.count, payloadBytes: payload.count)
         state.links[.publish].command(Awaited(kind: .publish), room: room) { writer in
             unsafe RESPCommand.writePublish(
                 channel: channel.buffer.span, payload: payload.buffer.span, into: &writer)
         }
+        metrics.published.add()
     }
 
-    /// The append script instead of a PUBLISH: it closes the envelope behind the offset.
-    private func writeAppend(_ user: Bytes, _ sequence: UInt64) {
-        let channel = state.channel.bytes
-        let payload = state.json.bytes
+    /// The append script instead of PUBLISHes: it closes each envelope behind the offset.
+    private func append(_ run: ClosedRange<UInt64>) {
         let before = state.appendedSequence > state.acknowledgedSequence ? state.appendedSequence : 0
-        state.appendedSequence = sequence
-        let room = payload.count + 4 * user.count + 3 * state.historyKey.count + 512
-        state.links[.publish].command(Awaited(kind: .append), room: room) { writer in
-            state.scripts.writeCall(.append, keys: "2", words: 10, into: &writer)
-            writer.appendBulk(state.historyKey, user, "}")
-            writer.appendBulk(state.positionKey, user, "}")
-            writer.appendBulk(channel)
-            writer.appendBulk(payload)
-            writer.append("$16\r\n")
-            writer.appendHex(sequence)
-            writer.append("\r\n")
-            RESPCommand.writeBulk(state.appendedKey.span, into: &writer)
-            writer.append("$16\r\n")
-            writer.appendHex(before)
-            writer.append("\r\n")
+        state.appendedSequence = run.upperBound
+        state.links[.publish].filling.write(room: 160) { writer in
+            state.scripts.writeCall(.append, keys: 2 * run.count, arguments: 2 + 3 * run.count, into: &writer)
         }
+        for sequence in run {
+            let user = EventView(record: state.journal.record(sequence)).user
+            let room = 2 * user.count + state.historyKey.count + state.positionKey.count + 64
+            state.links[.publish].filling.write(room: room) { writer in
+                writer.appendBulk(state.historyKey, user, "}")
+                writer.appendBulk(state.positionKey, user, "}")
+            }
+        }
+        state.links[.publish].filling.write(room: state.appendedKey.count + 64) { writer in
+            RESPCommand.writeBulk(state.appendedKey.span, into: &writer)
+            writer.appendBulk(hex: before)
+        }
+        for sequence in run {
+            render(EventView(record: state.journal.record(sequence)), sequence)
+            let channel = state.channel.bytes
+            let payload = state.json.bytes
+            state.links[.publish].filling.write(room: channel.count + payload.count + 96) { writer in
+                writer.appendBulk(channel)
+                writer.appendBulk(payload)
+                writer.appendBulk(hex: sequence)
+            }
+        }
+        state.links[.publish].awaited.append(Awaited(kind: .append, argument: UInt32(run.count)))
+        metrics.published.add(UInt64(run.count))
+    }
+
+    /// Redis has the oldest events that it had not answered for in history.
+    func acknowledged(kept count: Int) {
+        guard count > 0 else { return }
+        state.acknowledgedSequence += UInt64(count)
+        state.keptAcknowledged = state.acknowledgedSequence
+        state.keptAt = state.now
+        goOnAfterAcknowledgement()
     }
 
     /// Redis has taken the oldest event that it had not answered for.
     @inline(__always)
-    func acknowledged(isKept: Bool) {
+    func acknowledged() {
         state.acknowledgedSequence += 1
-        if isKept {
-            state.keptAcknowledged = state.acknowledgedSequence
-            state.keptAt = state.now
-        }
+        goOnAfterAcknowledgement()
+    }
+
+    @inline(__always)
+    private func goOnAfterAcknowledgement() {
         passSkipped()
         releaseJournal()
         if !state.unready.isEmpty { serveUnready() }
