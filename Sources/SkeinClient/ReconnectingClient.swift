@@ -50,7 +50,8 @@ public struct ReconnectingClient: Sendable {
         case duplicate
         /// All that was missed has been delivered, this many events.
         case resumed(replayed: Int)
-        /// Something was missed and cannot be had again: read the state anew, from where it is kept.
+        /// Something was missed and cannot be had again: read the state anew, from where it is kept. May stand
+        /// in the place of `connected`.
         case reread
     }
 

@@ -181,6 +181,18 @@ def test_what_the_acl_forbids_is_named(start, io, name, open_client, without, pa
         until(lambda: keys("HLEN", f"presence:devices:{dave.user}") == 1, 30, what="presence")
 
 
+def burst(alice, bob, carol):
+    for number in range(40):
+        alice.chat(carol.user, number)
+        if number % 10 == 5:
+            alice.chat(bob.user, number)
+
+
+def expect_numbers(client, sender, numbers):
+    for number in numbers:
+        client.expect("chat_message", {"senderId": sender.user, "message": number}, timeout=30)
+
+
 def test_a_channel_that_the_acl_forbids_holds_up_the_others_once(start, io, name, open_client):
     """What goes to Redis in one script: those before the refused event are done, those behind it come again."""
     server = start(make=Shaped)
@@ -192,18 +204,38 @@ def test_a_channel_that_the_acl_forbids_holds_up_the_others_once(start, io, name
         node = start(io=io, env={"REDIS_URL": url(server, "skein", "pw")})
         other = start(io=io, redis=server)
         alice, bob, carol = open_client(node, alice), open_client(other, bob), open_client(other, carol)
-        for number in range(40):
-            alice.chat(carol.user, number)
-            if number % 10 == 5:
-                alice.chat(bob.user, number)
-        for number in range(40):
-            carol.expect("chat_message", {"senderId": alice.user, "message": number}, timeout=30)
+        burst(alice, bob, carol)
+        expect_numbers(carol, alice, range(40))
         admin("ACL", "SETUSER", "skein", "&*")
         expect_ready(node)
         # They are in history, and nobody heard of them: the next one tells that they are missing.
         alice.chat(bob.user, 40)
-        for number in (5, 15, 25, 35, 40):
-            bob.expect("chat_message", {"senderId": alice.user, "message": number}, timeout=30)
+        expect_numbers(bob, alice, (5, 15, 25, 35, 40))
+
+
+def test_a_command_that_the_acl_forbids_repeats_nothing(start, io, name, open_client):
+    """What one of several events in a script needs is refused again and again: those before it came once."""
+    server = start(make=Shaped)
+    with server.client() as admin:
+        admin("ACL", "SETUSER", "skein", "on", ">pw", "~*", "&*", "+@all")
+        node = start(io=io, env={"REDIS_URL": url(server, "skein", "pw")})
+        other = start(io=io, redis=server)
+        alice = open_client(node, name("alice"))
+        bob, carol = open_client(other, name("bob")), open_client(other, name("carol"))
+        # Her history has its deadline; his will need one.
+        alice.chat(carol.user, -1)
+        expect_numbers(carol, alice, (-1,))
+        alice.expect("chat_message_sent")
+        admin("ACL", "SETUSER", "skein", "-pexpire")
+        burst(alice, bob, carol)
+        until(lambda: "NOPERM" in node.log.text or "ACL" in node.log.text, 20, what="the refusal in the log")
+        time.sleep(3)
+        admin("ACL", "SETUSER", "skein", "+pexpire")
+        expect_numbers(carol, alice, range(40))
+        expect_numbers(bob, alice, (5, 15, 25, 35))
+        # And the next thing that she hears is the next thing that is said.
+        alice.chat(carol.user, 40)
+        expect_numbers(carol, alice, (40,))
 
 
 # What state it is in

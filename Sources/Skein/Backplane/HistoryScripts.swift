@@ -52,16 +52,17 @@ enum HistoryScripts {
             if type(r)=='table' and (string.find(r.err,'WRONGTYPE') or string.find(r.err,'smaller')) \
             then begin() r=add() end \
             if type(r)=='table' then return r end \
-            if n%32==0 then \
-            c('XTRIM',stream,'MINID','~',string.format('%.0f',now-\(ageMilliseconds))) end \
             if renew then c('PEXPIRE',stream,\(ageMilliseconds + eighth)) \
             c('SET',place,id..'-'..born,'PX',\(positionMilliseconds + eighth)) \
             else c('SET',place,id..'-'..born,'KEEPTTL') end \
+            if n%32==0 then \
+            redis.pcall('XTRIM',stream,'MINID','~',string.format('%.0f',now-\(ageMilliseconds))) end \
             return redis.pcall('PUBLISH',channel,event),true end \
             local count,new,mark=#k/2,0 \
             for i=1,count do local sequence=a[3*i+2] \
             if m<tonumber(sequence,16) then \
-            local r,is=one(k[2*i-1],k[2*i],a[3*i],a[3*i+1]) \
+            local ok,r,is=pcall(one,k[2*i-1],k[2*i],a[3*i],a[3*i+1]) \
+            if not ok then r={err=type(r)=='table' and r.err or tostring(r)} end \
             if is then mark=sequence new=new+1 end \
             if type(r)=='table' then \
             if mark then c('SET',a[1],mark,'PX',\(positionMilliseconds)) end \

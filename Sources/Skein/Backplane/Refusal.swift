@@ -7,7 +7,18 @@ enum Refusal: CaseIterable, Equatable {
     case clusterDown, clusterMoved, databaseMissing, commandUnknown, scriptMissing, eventMissing, other
 
     init(_ reply: Bytes) {
-        self = Self.beginnings.first { reply.begins($0.text) }?.refusal ?? .other
+        let words = Self.words(reply)
+        self = Self.beginnings.first { words.begins($0.text) }?.refusal ?? .other
+    }
+
+    /// Where a script was refused something, Redis 6.2 says first where in the script that was.
+    private static func words(_ reply: Bytes) -> Bytes {
+        guard reply.begins("@user_script") || reply.begins("ERR Error running script") else { return reply }
+        for index in 0..<reply.count {
+            let rest = reply.slice(from: index, count: reply.count - index)
+            if let words = rest.dropping(": -") { return words }
+        }
+        return reply
     }
 
     private static let beginnings: [(text: StaticString, refusal: Refusal)] = [
@@ -16,6 +27,7 @@ enum Refusal: CaseIterable, Equatable {
         ("ERR AUTH <password> called without any password", .passwordUnknown),
         ("ERR Client sent AUTH, but no password is set", .passwordUnknown),
         ("NOPERM", .forbidden), ("ERR The user executing the script", .forbidden),
+        ("The user executing the script", .forbidden), ("ERR ACL failure in script", .forbidden),
         ("LOADING", .loading), ("READONLY", .replica), ("MASTERDOWN", .primaryDown),
         ("OOM", .outOfMemory), ("MISCONF", .notPersisting), ("NOREPLICAS", .replicasMissing),
         ("BUSY", .busy), ("UNKILLABLE", .busy), ("ERR max number of clients", .clientsFull),

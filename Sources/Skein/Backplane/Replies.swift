@@ -176,6 +176,7 @@ extension RouterCore {
             text = rest
         }
         let refusal = Refusal(text)
+        if awaited.kind == .append, refusal == .clusterMoved { state.isCluster = true }
         if isMinor(refusal, awaited, text) {
             if awaited.kind == .setName { becameReady(role) }
             return

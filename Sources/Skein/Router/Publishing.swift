@@ -364,7 +364,7 @@ extension RouterCore {
         log(.info, "events go through Redis")
     }
 
-    /// How many that are not back are looked at.
+    /// How many of this node's devices' events that are not back are looked at.
     private static var overdueMax: Int { 1_024 }
 
     /// Whether the oldest event that should have come back is overdue.
@@ -374,14 +374,14 @@ extension RouterCore {
         var left = Self.overdueMax
         while sequence < state.journal.nextSequence, left > 0 {
             let entry = state.journal.entry(sequence)
-            guard !isBack(sequence, entry) else {
+            let age = state.now.nanoseconds - entry.acceptedAt
+            guard age > state.limits.backplaneStall.nanoseconds else { return }
+            guard entry.isLocal, !isBack(sequence, entry) else {
                 sequence += 1
                 continue
             }
             left -= 1
-            let age = state.now.nanoseconds - entry.acceptedAt
-            guard age > state.limits.backplaneStall.nanoseconds else { return }
-            if entry.isLocal, !isLeftToRead(sequence) {
+            if !isLeftToRead(sequence) {
                 if isPassed(sequence) {
                     // It may have been published before its user's channel was heard, and never come.
                     state.journal.markHeard(sequence)
