@@ -36,14 +36,13 @@ package struct ParcelPool: ~Copyable {
     private let smallMax: Int
     private let largeMax: Int
     private let oversizedBytesMax: Int
-    /// What each receiver has of it.
-    private var shares = [Share()]
-    private var spared: Int?
+    /// What each receiver may still have of it.
+    private var shares: UnsafeMutablePointer<Share>
 
     private struct Share {
-        var small = 0
-        var large = 0
-        var oversizedBytes = 0
+        var small: Int
+        var large: Int
+        var oversizedBytes: Int
     }
 
     /// - Parameters:
@@ -52,7 +51,7 @@ package struct ParcelPool: ~Copyable {
     ///     have little to say to most receivers.
     ///   - oversizedBytesMax: bound on the sum of records too large for a parcel.
     package init(
-        parcelsMax: Int = 256, parcelBytes: Int = 65_536, smallParcelsMax: Int = 2048,
+        parcelsMax: Int = 256, parcelBytes: Int = 65_536, smallParcelsMax: Int = 4096,
         oversizedBytesMax: Int = 64 << 20
     ) {
         precondition(parcelsMax >= 1 && smallParcelsMax >= 0, "a pool without parcels")
@@ -70,9 +69,13 @@ package struct ParcelPool: ~Copyable {
         smallMax = smallParcelsMax
         largeMax = parcelsMax
         self.oversizedBytesMax = oversizedBytesMax
+        unsafe shares = .allocate(capacity: 1)
+        unsafe shares.initialize(
+            to: Share(small: smallParcelsMax, large: parcelsMax, oversizedBytes: oversizedBytesMax))
     }
 
     deinit {
+        unsafe shares.deallocate()
         // Acquiring: pairs with giveBack's release, so that the parcels' headers are seen whole.
         var home = 0
         for list in unsafe [
@@ -96,8 +99,13 @@ package struct ParcelPool: ~Copyable {
 
     /// How many receivers there are, and which of them may have all. To be said before any parcel is taken.
     mutating func share(among receivers: Int, sparing spared: Int? = nil) {
-        shares = Array(repeating: Share(), count: max(1, receivers))
-        self.spared = spared
+        let whole = Share(small: smallMax, large: largeMax, oversizedBytes: oversizedBytesMax)
+        let half = Share(
+            small: max(1, smallMax / 2), large: max(1, largeMax / 2), oversizedBytes: oversizedBytesMax / 2)
+        unsafe shares.deallocate()
+        unsafe shares = .allocate(capacity: max(1, receivers))
+        unsafe shares.initialize(repeating: receivers > 1 ? half : whole, count: max(1, receivers))
+        if let spared { unsafe shares[spared] = whole }
     }
 
     /// An empty parcel with room for a record of `payloadBytes`; `nil` when too much is under way, to all
@@ -119,6 +127,7 @@ package struct ParcelPool: ~Copyable {
 }
 
 extension ParcelPool {
+    @inline(__always)
     static func pop(_ list: inout UInt) -> UnsafeMutablePointer<ParcelHeader> {
         let parcel = unsafe UnsafeMutablePointer<ParcelHeader>(bitPattern: list).unsafelyUnwrapped
         list = unsafe parcel.pointee.next
@@ -136,24 +145,27 @@ extension ParcelPool {
         return isSmall && large ? takeSmall(for: receiver) : nil
     }
 
-    private func share(of most: Int, for receiver: Int) -> Int {
-        shares.count == 1 || receiver == spared ? most : max(1, most / 2)
-    }
-
+    @inline(__always)
     private mutating func takeSmall(for receiver: Int) -> Parcel? {
-        guard shares[receiver].small < share(of: smallMax, for: receiver) else { return nil }
-        guard let parcel = unsafe Self.take(&freeSmall, &smallMade, smallMax, smallCapacity, shared) else { return nil }
-        shares[receiver].small += 1
-        return unsafe Self.given(parcel, to: receiver)
+        guard unsafe shares[receiver].small > 0,
+            let parcel = unsafe Self.take(&freeSmall, &smallMade, smallMax, smallCapacity, shared)
+        else { return nil }
+        unsafe shares[receiver].small -= 1
+        unsafe parcel.pointee.receiver = receiver
+        return unsafe Parcel(header: parcel)
     }
 
+    @inline(__always)
     private mutating func takeLarge(for receiver: Int) -> Parcel? {
-        guard shares[receiver].large < share(of: largeMax, for: receiver) else { return nil }
-        guard let parcel = unsafe Self.take(&freeLarge, &largeMade, largeMax, largeCapacity, shared) else { return nil }
-        shares[receiver].large += 1
-        return unsafe Self.given(parcel, to: receiver)
+        guard unsafe shares[receiver].large > 0,
+            let parcel = unsafe Self.take(&freeLarge, &largeMade, largeMax, largeCapacity, shared)
+        else { return nil }
+        unsafe shares[receiver].large -= 1
+        unsafe parcel.pointee.receiver = receiver
+        return unsafe Parcel(header: parcel)
     }
 
+    @inline(__always)
     private static func take(
         _ free: inout UInt, _ made: inout Int, _ most: Int, _ capacity: Int, _ shared: UnsafeMutablePointer<Shared>
     ) -> UnsafeMutablePointer<ParcelHeader>? {
@@ -163,19 +175,16 @@ extension ParcelPool {
         return unsafe ParcelHeader.make(capacity: capacity, pool: shared, inbox: nil)
     }
 
-    private static func given(_ parcel: UnsafeMutablePointer<ParcelHeader>, to receiver: Int) -> Parcel {
-        unsafe parcel.pointee.receiver = receiver
-        return unsafe Parcel(header: parcel)
-    }
-
     private mutating func makeOversized(_ needed: Int, for receiver: Int) -> Parcel? {
-        guard oversizedBytes + needed <= oversizedBytesMax,
-            shares[receiver].oversizedBytes < share(of: oversizedBytesMax, for: receiver)
-        else { return nil }
+        guard oversizedBytes + needed <= oversizedBytesMax, unsafe shares[receiver].oversizedBytes > 0 else {
+            return nil
+        }
         oversizedBytes += needed
         oversizedMade += 1
-        shares[receiver].oversizedBytes += needed
-        return unsafe Self.given(ParcelHeader.make(capacity: needed, pool: shared, inbox: nil), to: receiver)
+        unsafe shares[receiver].oversizedBytes -= needed
+        let parcel = unsafe ParcelHeader.make(capacity: needed, pool: shared, inbox: nil)
+        unsafe parcel.pointee.receiver = receiver
+        return unsafe Parcel(header: parcel)
     }
 
     @inline(never)
@@ -187,7 +196,7 @@ extension ParcelPool {
             let capacity = unsafe parcel.pointee.capacity
             let receiver = unsafe parcel.pointee.receiver
             if capacity > largeCapacity {
-                shares[receiver].oversizedBytes -= capacity
+                unsafe shares[receiver].oversizedBytes += capacity
                 oversizedBytes -= capacity
                 oversizedMade -= 1
                 unsafe parcel.deallocate()
@@ -196,11 +205,11 @@ extension ParcelPool {
             unsafe parcel.pointee.usedBytes = 0
             unsafe parcel.pointee.recordCount = 0
             if capacity == smallCapacity {
-                shares[receiver].small -= 1
+                unsafe shares[receiver].small += 1
                 unsafe parcel.pointee.next = freeSmall
                 freeSmall = UInt(bitPattern: parcel)
             } else {
-                shares[receiver].large -= 1
+                unsafe shares[receiver].large += 1
                 unsafe parcel.pointee.next = freeLarge
                 freeLarge = UInt(bitPattern: parcel)
             }
