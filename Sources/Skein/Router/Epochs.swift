@@ -23,9 +23,7 @@ extension RouterCore {
             RESPCommand.writeArray(4, into: &writer)
             writer.appendBulk("SET")
             RESPCommand.writeBulk(state.epochKey.span, into: &writer)
-            writer.append("$16\r\n")
-            writer.appendHex(new)
-            writer.append("\r\n")
+            writer.appendBulk(hex: new)
             writer.appendBulk("NX")
         }
         askForEpoch()
@@ -79,9 +77,7 @@ extension RouterCore {
             writer.appendBulk("1")
             RESPCommand.writeBulk(state.epochKey.span, into: &writer)
             for epoch in [lost, new] {
-                writer.append("$16\r\n")
-                writer.appendHex(epoch)
-                writer.append("\r\n")
+                writer.appendBulk(hex: epoch)
             }
         }
     }
