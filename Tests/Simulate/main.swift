@@ -94,10 +94,19 @@ let tally = Mutex(Tally())
 let next = Atomic<UInt64>(options.from)
 let began = seconds()
 let last = options.from + UInt64(options.seeds)
+
+/// A run that is stopped says what it has seen.
+let isStopped = Atomic(false)
+for number in [SIGINT, SIGTERM] {
+    signal(number) { _ in isStopped.store(true, ordering: .relaxed) }
+}
+
+let progressEvery = 10_000
+
 var threads: [PinnedThread] = []
 for job in 0..<options.jobs {
     let thread = try PinnedThread.start(name: "simulate-\(job)", stackBytes: 8 << 20) {
-        while seconds() - began < options.seconds {
+        while seconds() - began < options.seconds, !isStopped.load(ordering: .relaxed) {
             let seed = next.add(1, ordering: .relaxed).oldValue
             guard seed < last else { return }
             running.set(job, seed)
@@ -108,6 +117,10 @@ for job in 0..<options.jobs {
                 tally.steps += outcome.steps
                 tally.simulated += outcome.simulatedSeconds
                 if let failure = outcome.failure { tally.failures.append((seed, failure)) }
+                if tally.runs.isMultiple(of: progressEvery) {
+                    let text = "\(tally.runs) seeds in \(Int(seconds() - began)) s, \(tally.failures.count) failed\n"
+                    _ = text.withCString { write(STDERR_FILENO, $0, strlen($0)) }
+                }
                 return tally.failures.count >= (options.plant == nil ? 20 : 1)
             }
             if isEnough { return }

@@ -221,13 +221,18 @@ final class Ledger {
 
     /// A device is told to leave: what was confirmed before its node began to drain has come before that.
     func checkFence(_ device: Device, drainedOrder: Int) {
-        guard !world.scenario.faults.isLossy, device.lastConnectedOrder > steadySince(device.node) else { return }
+        let heardSince = steadySince(device.node)
+        guard !world.scenario.faults.isLossy, heardSince < drainedOrder else { return }
         for sender in senders {
-            let since = max(device.lastConnectedOrder, steadySince(sender.node))
+            let publishedSince = max(device.lastConnectedOrder, steadySince(sender.node))
             for (message, sent) in sender.sent.enumerated()
-            where sent.order > since && sent.confirmedOrder < drainedOrder
+            where sent.order > publishedSince && sent.confirmedOrder < drainedOrder
                 && [device.user, -1].contains(sent.receiver)
             {
+                // What a history keeps is read for those who are here when their node hears again.
+                let isKept = device.isKept && sender.user >= 0 && sent.receiver >= 0
+                guard isKept || sent.order > heardSince else { continue }
+                if sent.order <= heardSince { world.reach(.fencedRead) }
                 world.reach(.fenced)
                 guard !device.heard.contains(Self.mark(sender.number, message, .event)) else { continue }
                 world.fail("""

@@ -82,7 +82,7 @@ private final class LogEar: @unchecked Sendable {
             if text.contains("did not come back") { world.reach(.eventOverdue) }
         } else if text.hasPrefix("events go through Redis") {
             world.reach(.throughRedisAgain)
-            if world.steadySince[number] == nil { world.steadySince[number] = world.order }
+            world.steadySince[number] = world.order
         } else if text.hasPrefix("Redis began a new history") {
             world.reach(.historyBegunAnew)
         } else if text.hasPrefix("link to Redis lost"), event.fields.contains(where: { $0.1 == "silent" }) {

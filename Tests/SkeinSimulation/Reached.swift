@@ -21,7 +21,8 @@ package enum Path: Int, CaseIterable, Sendable {
     case heardAgainElsewhere
     // Leaving
     case nodeKilled, nodeStarted, nodeFrozen, failedOver, epochEnded
-    case drained, drainedInTraffic, toldToLeave, movedInTime, closedAtDeadline, flushedInDrain, fenced
+    case drained, drainedInTraffic, toldToLeave, movedInTime, closedAtDeadline, flushedInDrain
+    case fenced, fencedRead
     // What a client was told
     case close1000, close1001, close1002, close1003, close1005, close1006, close1007, close1009, close1012
     case close4008, close4401, close4429

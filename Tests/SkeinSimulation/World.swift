@@ -49,7 +49,7 @@ final class World {
     var killed: Set<Int> = []
     /// Those, and nodes that drained while things went wrong: what Redis lost of theirs later, nobody knows.
     var endedEarly: Set<Int> = []
-    /// By node, since when its events go through Redis; `.max` once they did not all.
+    /// By node, since when its events go through Redis; `.max` while they may not.
     var steadySince: [Int: Int] = [:]
     /// Redis has forgotten something that it had taken.
     var hasLostWrites = false

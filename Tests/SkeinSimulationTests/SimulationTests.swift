@@ -30,6 +30,7 @@ struct SimulationTests {
         (53379, "a device without offsets was given again what Redis had lost and was sent anew"),
         (141486, "events that Redis lost and numbered anew were taken for those that had been heard"),
         (208632, "what was left to a read was taken for delivered while the answer was taken apart"),
+        (4008226, "a drain closed a device before an event that a read of its history was to bring"),
         (53542, "a device let in while Redis was silent was refused by it later, and never written"),
     ]
 

@@ -57,6 +57,7 @@ extension RouterCore {
         askForRevocationsIfDue()
         payReturns()
         giveUpBlockedReads()
+        answerFences()
         finishIfDone()
     }
 
