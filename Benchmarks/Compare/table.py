@@ -101,7 +101,8 @@ def loops(summary):
     if not worst:
         return "", ""
     most, title = max(worst)
-    sentence = (f"On epoll Skein costs at most {most:.2f}× what it does on io_uring ({title}); the goal is "
+    sentence = (f"On epoll Skein costs at most {most:.2f}× what it does on io_uring, in the median of the rounds' ratios "
+                f"({title}); the goal is "
                 f"{LOOPS_MAX}× in every row: {'met' if most <= LOOPS_MAX else 'missed'}.")
     return "\n".join(lines), sentence
 
@@ -166,8 +167,10 @@ def conditions(summary):
         f"Measured on {host['cores']} cores of {host['cpu']} (a VM), kernel {host['kernel']}, "
         f"{host['system']}, commit {data['commit']}: {summary.round_count()} rounds of "
         f"{data['seconds']:g} s a cell, all servers in turns, medians. The server is alone on core 0 "
-        "(its Redis with it), the C client of `Benchmarks/Load` on core 1; 128-byte payloads; Skein "
-        "with envelopes, users, limits and metrics on, message rates off, history off where not named. "
+        "(its Redis with it), the C client of `Benchmarks/Load` on core 1; 128-byte payloads, in user → user "
+        "rows of Skein, the Go and the node hub a `typing` event of 99 bytes, which nobody keeps or confirms; "
+        "Skein with envelopes, users, limits and metrics on, rates and the limit of an address off, history off "
+        "where not named. "
         "CPU is user and system time of server, Redis and `ksoftirqd/0` in µs per delivery (per "
         "connect); \\*: the client was saturated, so the rate is the client's, and the CPU is what "
         "to compare. The C servers know no users, no JSON and no limits; neither do SwiftNIO's, nchan's "
@@ -176,7 +179,7 @@ def conditions(summary):
         f"Noise: {noise['cells']} cells; others and the hypervisor took {noise['median']:.1%} of a core "
         f"in the median and {noise['worst']:.1%} at worst (stolen: {noise['stolen']:.1%}); "
         f"{noise['repeated']} cells were measured again because of it, {noise['noisy']} stayed noisy and "
-        f"are marked{spread}.".replace("%", " %").replace("  %", " %") +
+        f"count only where nothing else was measured, and are marked there{spread}.".replace("%", " %").replace("  %", " %") +
         (f"\n\nLeft out: {absent}." if absent else "") + f"\n\nVersions: {versions}.")
 
 
@@ -186,10 +189,10 @@ def body(summary):
     if redis:
         parts += ["Through Redis, its CPU included:", redis]
     parts += ["Skein's goals. They were set on " + REFERENCE_MACHINE + "; the last column moves them by "
-              "what the C server on epoll needs here for the same work; of growth it asks no less than that "
-              "server's own, which is all the kernel's. Two shards against one is twice the CPU per "
+              "what the C server on epoll needs here for the same work; where costs grow with connections, it allows "
+              "what that server's own do, which are all the kernel's. Two shards against one is twice the CPU per "
               "message of one over that of two, both together: the machine has no third core for the "
-              "client.", goals(summary), loops(summary)[1]]
+              "client. Where two cells are compared, it is the median of the rounds' own ratios.", goals(summary), loops(summary)[1]]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -85,12 +85,12 @@ extension ShardCore {
     }
 
     /// A connection on its way from one shard to another is with neither, and one that was accepted
-    /// may not have been told of yet: a shard that ended too soon would leave them open and unheard.
+    /// may not have been told of yet: a shard that ended too soon would leave them open and unheard. The
+    /// kernel's last word on the listener comes soon after it was cancelled, also at the last moment.
     private func finishIfEmpty(_ drain: inout ShardDrain) {
-        guard state.connections.count == 0 else { return }
+        guard state.connections.count == 0, !state.acceptArmed else { return }
         drain.fence = nil
-        let isAlone = state.shared.hasNoConnections && !state.acceptArmed
-        if isAlone || state.now >= drain.lastMoment {
+        if state.shared.hasNoConnections || state.now >= drain.lastMoment {
             state.isFinished = true
         } else {
             drain.nextWave = min(drain.nextWave, state.now.advanced(byMilliseconds: 10))

@@ -76,7 +76,7 @@ struct BenchTrafficOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Open loop: messages per second in all, each sent when it is due; 0: closed loop. Default: 20 for "
-                + "each connection, closed loop in echo and fanout.", valueName: "r"))
+                + "each connection, 1 in hold, closed loop in echo, fanout, connect and storm.", valueName: "r"))
     var rate: Double?
     @Option(help: ArgumentHelp("Measure as long; storm: wait as long at most.", valueName: "s"))
     var seconds: Double?

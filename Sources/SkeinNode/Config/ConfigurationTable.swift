@@ -15,7 +15,8 @@ package enum ConfigurationTable {
 
     package static func key(_ name: String) -> ConfigurationKey? { byName[name] }
 
-    /// Environment variables that begin so are ours: one that is not in the table is a slip.
+    /// Environment variables that begin so are ours: one that is not in the table is a slip. So is any that is a
+    /// letter away from one in it; other names belong to others, as the `REDIS_` ones that Kubernetes sets.
     package static let ownPrefixes = ["WS_", "SKEIN_", "DRAIN_", "JWT_", "CONTROL_TLS_"]
 
     private static let second = 1_000

@@ -9,6 +9,14 @@ package enum NearestName {
         return best.1 <= max(2, wanted.count / 3) ? best.0 : nil
     }
 
+    /// Whether a name is one letter too many, too few or other than a known one.
+    package static func isSlip(_ name: String, of known: [String]) -> Bool {
+        let bytes = Array(name.utf8)
+        return known.contains { known in
+            abs(known.utf8.count - bytes.count) <= 1 && distance(bytes, Array(known.utf8)) == 1
+        }
+    }
+
     /// Levenshtein's, in one row.
     static func distance(_ left: [UInt8], _ right: [UInt8]) -> Int {
         var row = Array(0...right.count)

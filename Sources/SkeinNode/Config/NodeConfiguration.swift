@@ -168,7 +168,9 @@ extension NodeConfiguration {
                     name, "\(name) in \(sources.filePath ?? "the file") is unknown; \(hint(name))"))
         }
         for name in sources.environment.keys.sorted() where ConfigurationTable.key(name) == nil {
-            guard ConfigurationTable.ownPrefixes.contains(where: name.hasPrefix) else { continue }
+            guard ConfigurationTable.ownPrefixes.contains(where: name.hasPrefix)
+                || NearestName.isSlip(name, of: ConfigurationTable.names)
+            else { continue }
             problems.append(
                 ConfigurationProblem(
                     severity: .warning, key: name,
