@@ -126,14 +126,12 @@ struct ReportBuilder {
         report.add("\(name)MaxMicros", number: latencies.maxMicroseconds)
     }
 
-    private static let slopeConnectionsMin = 1_000
-
     private func memory(_ report: inout BenchReport) {
         guard !plan.processes.isEmpty, plan.scenario != .connect else { return }
         report.add("serverRSSBytes", count: connecting.idle.residentBytes)
         report.add("serverPSSBytes", count: connecting.idle.proportionalBytes)
-        // Fewer say more about pages than about connections.
-        guard connecting.difference >= Self.slopeConnectionsMin else { return }
+        // Without a first part to compare with, it would say more about the server than about connections.
+        guard BenchRun.baselineConnections(plan) > 0 else { return }
         let count = Double(connecting.difference)
         func slope(_ path: KeyPath<MemoryUsage, Int>) -> Double {
             Double(connecting.idle[keyPath: path] - connecting.baseline[keyPath: path]) / count
