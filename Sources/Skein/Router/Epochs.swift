@@ -1,6 +1,7 @@
 // The epoch of all histories in Redis: made by whoever comes first, asked for again and again, since
 // another one means that Redis has lost what it had. Where it lost the newest only, as in a failover or
-// a restart without the last second's writes, a node finds out by its mark, and ends the epoch.
+// a restart without the last second's writes, a node finds out by its mark, and ends the epoch. So it does with
+// one that comes again, as when Redis lost all and then a replica of before took over.
 
 internal import SkeinIO
 internal import SkeinWire
@@ -90,15 +91,24 @@ extension RouterCore {
         """
     }
 
+    private func notePast(_ epoch: UInt64) {
+        if state.pastEpochs.count == Self.pastEpochsMax { state.pastEpochs.removeFirst() }
+        state.pastEpochs.append(epoch)
+    }
+
+    private static var pastEpochsMax: Int { 16 }
+
     func epochHeard(_ text: String) {
         guard let epoch = text.utf8.count == 16 ? UInt64(text, radix: 16) : nil else {
             metrics.malformed.add()
             return
         }
         let isAnother = state.epoch != nil && state.epoch != epoch
+        if isAnother, let past = state.epoch { notePast(past) }
         state.epoch = epoch
         if state.lostEpoch == 0 { state.lostEpoch = epoch }
         if state.lostEpoch == epoch { endEpoch() } else { state.lostEpoch = nil }
+        if state.pastEpochs.contains(epoch) { eventsWereLost() }
         guard isAnother else { return }
         state.keptAcknowledged = 0
         // Redis lost what it had: what any of them missed is not to be known.

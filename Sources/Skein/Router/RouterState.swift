@@ -184,6 +184,8 @@ struct RouterState: ~Copyable {
 
     /// Of the history in Redis, once it is known.
     var epoch: UInt64?
+    /// Those before it, oldest first.
+    var pastEpochs: [UInt64] = []
     /// The epoch to be ended, since Redis lost events of it; 0: whatever it is.
     var lostEpoch: UInt64?
     var toRead = RawQueue<HistoryRead>()
