@@ -34,7 +34,16 @@ struct SimulationTests {
         (53542, "a device let in while Redis was silent was refused by it later, and never written"),
     ]
 
+    /// And of runs in which every seed has three nodes.
+    static let foundOnThreeNodes: [(seed: UInt64, what: String)] = [
+        (6050858, "a replica of before a loss of all brought back an epoch, and places in it were believed")
+    ]
+
     @Test func seedsThatFoundSomething() async throws {
+        for (seed, what) in Self.foundOnThreeNodes {
+            let outcome = try await onThread { Simulation(seed: seed, nodes: 3).run() }
+            #expect(outcome.failure == nil, "swift run Simulate --seed \(seed) --nodes 3: \(what)")
+        }
         for (seed, what) in Self.found {
             let outcome = try await onThread { Simulation(seed: seed).run() }
             #expect(outcome.failure == nil, "swift run Simulate --seed \(seed): \(what)")
