@@ -2,6 +2,10 @@
 // could, the clock moves to when something can.
 
 extension Simulation {
+    /// A device that breaks off and returns again and again may be given 600 KB of history each time, in
+    /// pieces of 64 bytes: some 30,000 steps for each return.
+    static let stepsMax = 4_000_000
+
     /// Goes on for so many simulated seconds, or until all is well.
     ///
     /// - Parameter complaint: what is wrong when the time is over; `nil`: nothing.
@@ -22,7 +26,7 @@ extension Simulation {
                 world.advance(by: max(1, next - world.now))
                 world.record(.time, 0)
             }
-            if world.order > 400_000 { world.fail("a run without end") }
+            if world.order > Self.stepsMax { world.fail("a run without end") }
         }
     }
 
