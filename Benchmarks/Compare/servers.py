@@ -311,8 +311,9 @@ class Running:
     def configure(self, template, **values):
         with open(os.path.join(HERE, template)) as file:
             text = file.read()
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        values.update(directory=self.directory, descriptors=min(descriptors, 65536))
+        descriptors = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 65536)
+        values.update(directory=self.directory, descriptors=descriptors,
+                      connections=descriptors + descriptors // 8)
         for name, value in values.items():
             text = text.replace("{%s}" % name, str(value))
         path = os.path.join(self.directory, template)
