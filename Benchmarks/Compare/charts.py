@@ -19,7 +19,8 @@ STYLE = """
 text { font: 12px system-ui, "Segoe UI", sans-serif; fill: #1f2328 }
 .head { font-weight: 600; font-size: 13px } .small { font-size: 11px; fill: #59636e }
 .skein { fill: #c2410c } .floor { fill: #8b949e } .peer { fill: #3b6fb6 }
-.line { stroke: #8b949e; stroke-opacity: .35 } .curve { fill: none; stroke-width: 2 } .bridge { stroke-width: 3; stroke-opacity: .55 }
+.line { stroke: #8b949e; stroke-opacity: .35 } .curve { fill: none; stroke-width: 2 }
+.bridge { stroke-width: 3; stroke-opacity: .55 }
 line.skein, .curve.skein { stroke: #c2410c } line.floor, .curve.floor { stroke: #8b949e }
 line.peer, .curve.peer { stroke: #3b6fb6 }
 @media (prefers-color-scheme: dark) {

@@ -90,20 +90,22 @@ def ratios(summary):
 
 def loops(summary):
     """What epoll costs beside io_uring, within the same rounds: all rows, and the worst in a sentence."""
-    lines, worst = ["| epoll over io_uring, CPU (or bytes) | in memory | through Redis |", "| --- | --- | --- |"], []
+    lines = ["| epoll over io_uring, CPU (or bytes) | in memory | through Redis |", "| --- | --- | --- |"]
+    worst = []
     for row in summary.rows:
         metric = "bytes" if row.what == "memory" else "cpu"
         pair = [summary.ratio(row.name, f"Skein{through} epoll", metric, f"Skein{through} io_uring")
                 for through in ("", "+Redis")]
         if any(pair):
-            lines.append(f"| {row.title} | " + " | ".join(f"{ratio:.2f}×" if ratio else "–" for ratio in pair) + " |")
+            cells = [f"{ratio:.2f}×" if ratio else "–" for ratio in pair]
+            lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
             worst.append((max(filter(None, pair)), row.title))
     if not worst:
         return "", ""
     most, title = max(worst)
-    sentence = (f"On epoll Skein costs at most {most:.2f}× what it does on io_uring, in the median of the rounds' ratios "
-                f"({title}); the goal is "
-                f"{LOOPS_MAX}× in every row: {'met' if most <= LOOPS_MAX else 'missed'}.")
+    sentence = (f"On epoll Skein costs at most {most:.2f}× what it does on io_uring, in the median of the "
+                f"rounds' ratios ({title}); the goal is {LOOPS_MAX}× in every row: "
+                f"{'met' if most <= LOOPS_MAX else 'missed'}.")
     return "\n".join(lines), sentence
 
 
@@ -163,6 +165,11 @@ def conditions(summary):
     shown = ("golang-github-gorilla-websocket-dev", "node-ws", "libnginx-mod-nchan", "redis-server")
     versions = ", ".join([*tools.values(), *(f"{name} {packages[name]}" for name in shown
                                              if name in packages)])
+    noise_text = (
+        f"Noise: {noise['cells']} cells; others and the hypervisor took {noise['median']:.1%} of a core "
+        f"in the median and {noise['worst']:.1%} at worst (stolen: {noise['stolen']:.1%}); "
+        f"{noise['repeated']} cells were measured again because of it, {noise['noisy']} stayed noisy and "
+        f"count only where nothing else was measured, and are marked there{spread}.")
     return (
         f"Measured on {host['cores']} cores of {host['cpu']} (a VM), kernel {host['kernel']}, "
         f"{host['system']}, commit {data['commit']}: {summary.round_count()} rounds of "
@@ -177,10 +184,7 @@ def conditions(summary):
         "and NATS's rows here; tokens are verified by Skein and by the Go and node hubs. A fan-out "
         "without Redis is published on a WebSocket; of Skein only backends publish to everyone, and "
         "the load client does so through Redis: its fan-out is in the second table only.\n\n"
-        f"Noise: {noise['cells']} cells; others and the hypervisor took {noise['median']:.1%} of a core "
-        f"in the median and {noise['worst']:.1%} at worst (stolen: {noise['stolen']:.1%}); "
-        f"{noise['repeated']} cells were measured again because of it, {noise['noisy']} stayed noisy and "
-        f"count only where nothing else was measured, and are marked there{spread}.".replace("%", " %").replace("  %", " %") +
+        + noise_text.replace("%", " %").replace("  %", " %") +
         (f"\n\nLeft out: {absent}." if absent else "") + f"\n\nVersions: {versions}.")
 
 
@@ -193,7 +197,8 @@ def body(summary):
               "what the C server on epoll needs here for the same work; where costs grow with connections, it allows "
               "what that server's own do, which are all the kernel's. Two shards against one is twice the CPU per "
               "message of one over that of two, both together: the machine has no third core for the "
-              "client. Where two cells are compared, it is the median of the rounds' own ratios.", goals(summary), loops(summary)[1]]
+              "client. Where two cells are compared, it is the median of the rounds' own ratios.",
+              goals(summary), loops(summary)[1]]
     return "\n\n".join(part for part in parts if part)
 
 
