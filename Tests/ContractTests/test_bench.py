@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -241,9 +242,11 @@ def test_drain_to_another_node(start, redis):
     assert drain.returncode == 0, drain.stderr
     nodes[0].may_end = True
     out, log = run.communicate(timeout=60)
+    assert run.returncode == 0, log + out
     result = json.loads(out)
     # Those of the other node were told nothing, and stayed.
     assert result["closes"] == 20 and result["closeCodes"] == {"1012": 20}
+    assert result["notTold"] == 0 and result["verdict"] == "ok"
     assert result["returned"] == 20 and result["stillAway"] == 0
     assert result["acceptedLost"] == 0, log
 
@@ -413,6 +416,37 @@ def test_a_limit_of_the_node_is_told(start):
 # Output
 
 
+def test_a_server_that_never_answers_is_found_out():
+    """It accepts, and says nothing: no handshake fails within the run, and none succeeds."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}/"
+        code, result, _ = bench("connect", "--preset", "plain", "--url", url, *BRIEF, "--grace", "1")
+    assert code == 1 and result["verdict"] == "FAILED"
+    assert result["unanswered"] > 0 and result["opened"] == 0
+
+
+def test_connects_at_a_pace_count_from_when_they_were_due():
+    """One handshake at a time where two a tick are due: each waits for the one before it."""
+    held = threading.Semaphore(0)
+
+    async def slowly(*_):
+        held.release()
+
+    server = Server(slowly)
+    try:
+        code, result, log = bench(
+            "connect", "--preset", "plain", "--url", server.url("/"), *BRIEF, "--connect-rate", "100000",
+            "--connect-concurrency", "2",
+        )
+    finally:
+        server.close()
+    assert code == 0, log
+    assert held.acquire(timeout=5)
+    assert result["connectRatePerSecond"] == 100000
+    # It cannot keep up: those at the end were due long before.
+    assert result["latencyMaxMicros"] > 100_000
+
+
 def test_the_shape_of_the_result(node):
     result = passed("pair", "--url", node.url(), "--label", 'a "label"', "--connections", "4", *BRIEF)
     for name in ("kernel", "processor", "loop", "version"):
@@ -452,7 +486,11 @@ def test_help_has_examples():
         (["pair", "--connections", "3"], {"JWT_SECRET": SECRET}, 64, "even"),
         (["pair", "--message", "hello"], {"JWT_SECRET": SECRET}, 64, "%marker%"),
         (["echo", "--url", "ws://127.0.0.1:1/"], {}, 3, "refused"),
-        (["echo", "--url", "http://127.0.0.1:1/"], {}, 1, "ws://"),
+        (["echo", "--url", "http://127.0.0.1:1/"], {}, 64, "ws://"),
+        (["echo", "--url", "ws:///ws"], {}, 64, "no address"),
+        (["connect", "--rate", "10"], {"JWT_SECRET": SECRET}, 64, "--connect-rate"),
+        (["echo", "--pid", "4194304"], {}, 64, "no such process"),
+        (["echo", "--hgrm", "/nowhere/there.hgrm"], {}, 64, "cannot be written"),
         (["echo", "--connections", "900000"], {}, 64, "descriptors"),
         (["echo", "--header", "nonsense"], {}, 64, "Name: value"),
         (["echo", "--source-address", "nonsense"], {}, 64, "IP address"),

@@ -150,6 +150,10 @@ package struct BenchPlan: Sendable {
         if scenario != .connect, !message.has(.marker) {
             return "--message needs %marker%: by it each message is known again."
         }
+        if scenario == .connect || scenario == .storm, rate > 0 {
+            return "--rate is for messages, and \(scenario.rawValue) sends none at a rate; leave it out. "
+                + "--connect-rate paces connections."
+        }
         if scenario == .hold || scenario == .chat || scenario == .drain, rate == 0 {
             return "\(scenario.rawValue) needs a --rate above 0."
         }

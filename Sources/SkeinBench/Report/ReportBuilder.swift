@@ -40,6 +40,8 @@ struct ReportBuilder {
         case .fanout: fanout(&report)
         case .storm:
             report.add("roundMillis", value: .counts(rounds.map { Int($0 * 1_000) }))
+            // Not everyone was back within --seconds.
+            report.add("roundsOverdue", zero: rounds.count { $0 >= plan.seconds })
             returns(&report)
             traffic(&report)
         case .drain:
@@ -65,10 +67,22 @@ struct ReportBuilder {
         var text = "\(Self.grouped(perSecond)) \(unit)/s, p99 \(p99)"
         if plan.scenario == .storm { text = "everyone back after \(roundsText), p99 \(p99)" }
         if plan.scenario == .drain {
-            text = "\(result.closes.count) of \(plan.connections) told, "
+            text = "\(result.closes.count) of \(connectionsToTell.values.reduce(0, +)) told, "
                 + "\(result.acceptedLost) accepted messages lost"
         }
-        return text + (plan.rate > 0 && plan.scenario != .storm ? " at \(Self.grouped(plan.rate))/s" : "")
+        let rate = plan.scenario == .connect ? plan.connectRate : plan.rate
+        return text + (rate > 0 ? " at \(Self.grouped(rate))/s" : "")
+    }
+
+    /// By address, how many were to be told: those of the nodes that told any; where none did, all.
+    private var connectionsToTell: [Int: Int] {
+        let told = result.closes.targets
+        var counts: [Int: Int] = [:]
+        for number in 0..<plan.connections {
+            let target = number % max(1, plan.targets.count)
+            if told.isEmpty || told[target] != nil { counts[target, default: 0] += 1 }
+        }
+        return counts
     }
 
     private var roundsText: String {
@@ -83,10 +97,13 @@ struct ReportBuilder {
         report.add("processor", text: "\(MachineFacts.processor), \(MachineFacts.cores) cores")
         report.add("loop", text: io == .uring ? "io_uring" : "epoll")
         report.add("threads", count: plan.threads)
-        if plan.scenario == .connect { return }
+        if plan.scenario == .connect {
+            if plan.connectRate > 0 { report.add("connectRatePerSecond", number: plan.connectRate) }
+            return
+        }
         report.add("connections", count: plan.connections)
         report.add("connectSeconds", number: connecting.seconds)
-        if plan.rate > 0, plan.scenario != .storm {
+        if plan.rate > 0 {
             report.add("ratePerSecond", number: plan.rate)
         } else if plan.scenario != .storm {
             report.add("depth", count: plan.depth)
@@ -101,12 +118,14 @@ struct ReportBuilder {
         report.add("measuredSeconds", number: seconds)
         report.add("clientCPUShare", number: usage.clientSeconds / seconds)
         report.add("clientThreadShareMax", number: measurement.threadShareMax)
+        // A client that spins always uses its core.
+        if !plan.spins { report.add("clientSaturated", count: isSaturated ? 1 : 0) }
         guard !plan.processes.isEmpty else { return }
         let server = usage.serverSeconds + usage.softirqSeconds
         report.add("serverCPUShare", number: server / seconds)
         report.add("serverUserSeconds", number: usage.serverUserSeconds)
         report.add("serverSystemSeconds", number: usage.serverSystemSeconds)
-        report.add("ksoftirqdSeconds", number: usage.softirqSeconds)
+        if !plan.softirqCores.isEmpty { report.add("ksoftirqdSeconds", number: usage.softirqSeconds) }
         if measurement.delivered > 0 {
             report.add("serverCPUMicrosPerDelivery", number: server / Double(measurement.delivered) * 1e6)
         }
@@ -143,6 +162,7 @@ struct ReportBuilder {
 
     private func connects(_ report: inout BenchReport) {
         report.add("opened", count: result.opened)
+        report.add("unanswered", zero: result.unanswered)
         report.add("refused", zero: result.refused)
         if result.refused > 0 { report.add("firstRefusal", text: Refusal.sentence(result.firstRefusal)) }
     }
@@ -225,7 +245,8 @@ struct ReportBuilder {
     }
 
     private func drained(_ report: inout BenchReport) {
-        report.add("notTold", zero: max(0, plan.connections - result.closes.count))
+        let missing = connectionsToTell.map { max(0, $0.value - (result.closes.targets[$0.key] ?? 0)) }
+        report.add("notTold", zero: missing.reduce(0, +))
         report.add("withoutWord", zero: result.closes.codes[1006] ?? 0)
         report.add("sent", count: result.sent)
         report.add("accepted", count: result.confirmations.delivered)
@@ -247,8 +268,10 @@ struct ReportBuilder {
         report.add("sentBytes", count: result.sentBytes)
     }
 
+    private var isSaturated: Bool { measurement.threadShareMax > 0.9 && !plan.spins }
+
     private func advise(_ report: inout BenchReport) {
-        if measurement.threadShareMax > 0.9, !plan.spins {
+        if isSaturated {
             report.advice.append(
                 "This client was saturated (\(Int(measurement.threadShareMax * 100)) % of a core in one thread): it "
                     + "measured itself. More --threads, or fewer messages.")

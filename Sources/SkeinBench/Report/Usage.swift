@@ -163,6 +163,22 @@ package enum ProcessFinder {
         }
     }
 
+    package static func exists(_ process: Int32) -> Bool { ProcFile.text("/proc/\(process)/stat") != nil }
+
+    /// The cores that processes are pinned to; none where one may run anywhere.
+    package static func pinnedCores(of processes: [Int32]) -> [Int] {
+        var cores: Set<Int> = []
+        for process in processes {
+            let status = (ProcFile.text("/proc/\(process)/status") ?? "").split(separator: "\n")
+            guard let line = status.first(where: { $0.hasPrefix("Cpus_allowed_list:") }) else { continue }
+            for part in line.drop(while: { $0 != ":" }).dropFirst().split(separator: ",") {
+                let ends = part.split(separator: "-").map { Int($0.filter(\.isNumber)) ?? 0 }
+                if let first = ends.first, let last = ends.last, first <= last { cores.formUnion(first...last) }
+            }
+        }
+        return cores.count < sysconf(Int32(_SC_NPROCESSORS_ONLN)) ? cores.sorted() : []
+    }
+
     static func softirqThreads(cores: [Int]) -> [Int32] {
         let wanted = Set(cores.map { "ksoftirqd/\($0)" })
         guard !wanted.isEmpty else { return [] }

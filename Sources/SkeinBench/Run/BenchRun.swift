@@ -208,7 +208,8 @@ private extension BenchRun {
             if isDone, isBack, sum.step >= step { break }
             let quiet = max(sum.lastArrival, began)
             if Double(Instant.now().nanoseconds - quiet) / 1e9 > plan.graceSeconds { break }
-            if sum.isFailed || hooks.isInterrupted() { break }
+            // Handshakes under way are waited for all the same: they would count as unanswered.
+            if sum.isFailed || (hooks.isInterrupted() && plan.scenario != .connect) { break }
             // The node is gone, and nobody goes elsewhere: nothing more can come.
             if plan.scenario == .drain, sum.openNow == 0, isBack { break }
             await sleep(milliseconds: 5)

@@ -8,6 +8,8 @@ package struct Closes: Sendable {
 
     package private(set) var count = 0
     package private(set) var codes: [Int: Int] = [:]
+    /// By the number of the address that the connection was at.
+    package private(set) var targets: [Int: Int] = [:]
     package private(set) var firstReason: String?
     package private(set) var hints = 0
     package private(set) var hintMin = Int.max
@@ -19,8 +21,9 @@ package struct Closes: Sendable {
 
     package init() {}
 
-    package mutating func add(code: Int, reason: String, at now: Int64) {
+    package mutating func add(code: Int, reason: String, target: Int = 0, at now: Int64) {
         count += 1
+        targets[target, default: 0] += 1
         if codes[code] != nil || codes.count < Self.codesMax { codes[code, default: 0] += 1 }
         if firstReason == nil, !reason.isEmpty { firstReason = reason }
         if let hint = Self.hint(in: reason) {
@@ -37,6 +40,7 @@ package struct Closes: Sendable {
     package mutating func add(_ other: Closes) {
         count += other.count
         codes.merge(other.codes, uniquingKeysWith: +)
+        targets.merge(other.targets, uniquingKeysWith: +)
         buckets.merge(other.buckets, uniquingKeysWith: +)
         firstReason = firstReason ?? other.firstReason
         hints += other.hints

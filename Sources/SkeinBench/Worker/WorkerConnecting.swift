@@ -47,11 +47,18 @@ extension Worker {
         return Double(begun) <= Double(now - pacedFrom) / 1e9 * plan.connectRate / Double(plan.threads)
     }
 
+    /// From when on the next connection's time counts: at a pace, it may have waited for a free place.
+    private func connectDueAt(_ plan: BenchPlan) -> Int64 {
+        guard plan.connectRate > 0 else { return now }
+        return pacedFrom + Int64(Double(begun) * 1e9 * Double(plan.threads) / plan.connectRate)
+    }
+
     private mutating func connectNewUsers(_ plan: BenchPlan, _ submissions: inout SubmissionQueue) {
         while !freeSlots.isEmpty, mayBegin(plan), result.refused == 0, let slot = freeSlots.popLast() {
             let identity = Int(begun) * plan.threads + number
             connections[slot].identity = UInt32(truncatingIfNeeded: identity)
             connections[slot].target = UInt16(identity % plan.targets.count)
+            dueTimes[Int(slot) &* Int(ringMask &+ 1)] = connectDueAt(plan)
             begun += 1
             connect(slot, &submissions)
         }
@@ -231,7 +238,7 @@ extension Worker {
         openCount += 1
         if scenario == .connect {
             if phase == .running, connections[slot].since >= recordsFrom {
-                result.latency.record(now - connections[slot].since)
+                result.latency.record(now - dueTimes[Int(slot) &* Int(ringMask &+ 1)])
             }
             result.countedOpens += connections[slot].since >= recordsFrom ? 1 : 0
             if shared.plan.closesByFrame {

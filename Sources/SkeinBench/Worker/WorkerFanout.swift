@@ -32,13 +32,14 @@ extension Worker {
         let board = shared.board
         let number = board.published.load(ordering: .relaxed)
         guard number - board.completed.load(ordering: .acquiring) < board.count else { return false }
-        board.publish(number, dueAt: dueAt)
         let stream = UInt32(truncatingIfNeeded: total)
-        if connections[publisher].flags.contains(.redis) {
-            publishToRedis(publisher, number: UInt32(truncatingIfNeeded: number), stream: stream)
-        } else {
-            _ = sendMessage(publisher, .message, number: UInt32(truncatingIfNeeded: number), stream: stream)
-        }
+        let short = UInt32(truncatingIfNeeded: number)
+        let isSent = connections[publisher].flags.contains(.redis)
+            ? publishToRedis(publisher, number: short, stream: stream)
+            : sendMessage(publisher, .message, number: short, stream: stream)
+        guard isSent else { return false }
+        // Nobody has it before this turn's flush.
+        board.publish(number, dueAt: dueAt)
         result.sent &+= 1
         return true
     }
@@ -63,10 +64,13 @@ extension Worker {
         }
     }
 
-    private mutating func publishToRedis(_ publisher: UInt32, number: UInt32, stream: UInt32) {
-        guard case .redis(_, let channel) = shared.plan.publisher else { return }
+    /// - Returns: false where the connection holds all that it may.
+    private mutating func publishToRedis(_ publisher: UInt32, number: UInt32, stream: UInt32) -> Bool {
+        guard case .redis(_, let channel) = shared.plan.publisher else { return false }
         let entry = messages.entry(Int(publisher), .message)
         let record = unsafe connections.pointer(to: publisher)
+        let held = unsafe record.pointee.out.count + record.pointee.waiting.count
+        guard held + entry.count < BenchPlan.Limits.outBytesMax else { return false }
         let isAside = writesAside(publisher)
         var buffer = unsafe isAside ? record.pointee.waiting : record.pointee.out
         buffer.write(room: 96 + channel.utf8.count) { writer in
@@ -82,6 +86,7 @@ extension Worker {
         buffer.write(room: 2) { $0.append("\r\n") }
         if isAside { unsafe record.pointee.waiting = buffer } else { unsafe record.pointee.out = buffer }
         touch(publisher)
+        return true
     }
 
     /// Numbers of receivers, a line each; what begins with a dash is a refusal.

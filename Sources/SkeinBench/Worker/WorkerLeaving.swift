@@ -113,7 +113,9 @@ extension Worker {
             result.closedEarly += 1
             return
         }
-        if !isOurs, phase != .leaving { result.closes.add(code: code, reason: reason, at: now) }
+        if !isOurs, phase != .leaving {
+            result.closes.add(code: code, reason: reason, target: Int(connections[slot].target), at: now)
+        }
         switch scenario {
         case .connect: break
         case .echo, .fanout, .pair, .hold:

@@ -4,6 +4,8 @@ struct WorkerResult: Sendable {
     var opened: UInt64 = 0
     /// connect: those that were begun within the measurement.
     var countedOpens: UInt64 = 0
+    /// connect: handshakes that were still under way when nobody waited any longer.
+    var unanswered: UInt64 = 0
     var refused: UInt64 = 0
     var firstRefusal = 0
     var returned: UInt64 = 0
@@ -49,7 +51,8 @@ struct WorkerResult: Sendable {
 
     mutating func add(_ other: WorkerResult) {
         let sums: [WritableKeyPath<WorkerResult, UInt64>] = [
-            \.opened, \.countedOpens, \.refused, \.returned, \.gaveUp, \.stillAway, \.sent, \.sentConfirmable,
+            \.opened, \.countedOpens, \.unanswered, \.refused, \.returned, \.gaveUp, \.stillAway, \.sent,
+            \.sentConfirmable,
             \.notSentInTime, \.notSentForAbsent, \.damaged, \.lost, \.acceptedLost, \.acceptedForAbsent,
             \.notAccepted, \.typingSent, \.typingReceived, \.pingsSent, \.pongsReceived, \.errorFrames,
             \.otherFrames, \.fragmentedMessages, \.protocolErrors, \.redisErrors, \.closedEarly, \.recovered,

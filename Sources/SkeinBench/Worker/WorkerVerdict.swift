@@ -29,6 +29,7 @@ extension Worker {
 
     /// After the last turn: what never came.
     mutating func conclude() -> WorkerResult {
+        if scenario == .connect { result.unanswered = UInt64(max(0, pendingCount)) }
         for slot in 0..<UInt32(count) where scenario.comesBack {
             if connections[slot].state != .open { result.stillAway += 1 }
             if scenario.keepsNumbers { judge(slot) }

@@ -69,6 +69,8 @@ struct BenchCommand: AsyncParsableCommand {
             scenario: scenario, connection: connection, user: user, traffic: traffic, output: output,
             configuration: options, authorities: trust.ca
         ).plan()
+        // Before the run, not after it: whether its place can be written.
+        try writeDistribution(Latencies())
         var hooks = BenchHooks()
         hooks.measuring = try await drainStarter(scenario)
         hooks.isInterrupted = Interruption.watch()
@@ -92,11 +94,16 @@ struct BenchCommand: AsyncParsableCommand {
         } else {
             StandardStream.output.write(report.table)
         }
+        try writeDistribution(report.latencies)
+    }
+
+    private func writeDistribution(_ latencies: Latencies) throws(CommandFailure) {
         guard let path = output.hgrm else { return }
         do {
-            try Data(report.latencies.distribution.utf8).write(to: URL(filePath: path))
+            try Data(latencies.distribution.utf8).write(to: URL(filePath: path))
         } catch {
-            throw CommandFailure("--hgrm \(path) cannot be written; name a file in a folder that is there.")
+            throw CommandFailure(
+                "--hgrm \(path) cannot be written; name a file in a folder that is there.", status: 64)
         }
     }
 

@@ -113,7 +113,10 @@ struct BenchOutputOptions: ParsableArguments {
             "The server's processes; else whoever listens there, where that is this machine. 0: none.",
             valueName: "p,q"))
     var pid: String?
-    @Option(help: ArgumentHelp("Count ksoftirqd of these cores as the server's.", valueName: "0,1"))
+    @Option(
+        help: ArgumentHelp(
+            "Count ksoftirqd of these cores as the server's; else of those that it is pinned to.",
+            valueName: "0,1"))
     var ksoftirqd: String?
     @Option(help: ArgumentHelp("Stands in the result.", valueName: "text"))
     var label: String?

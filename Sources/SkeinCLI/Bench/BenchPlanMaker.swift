@@ -200,9 +200,17 @@ struct BenchPlanMaker {
     private func fillOutput(_ plan: inout BenchPlan) throws(CommandFailure) {
         plan.label = output.label
         plan.version = ServerConfiguration().version
-        plan.softirqCores = try numbers(output.ksoftirqd, "--ksoftirqd")
+        try fillProcesses(&plan)
+        plan.softirqCores = output.ksoftirqd == nil
+            ? ProcessFinder.pinnedCores(of: plan.processes) : try numbers(output.ksoftirqd, "--ksoftirqd")
+    }
+
+    private func fillProcesses(_ plan: inout BenchPlan) throws(CommandFailure) {
         if let pid = output.pid {
             plan.processes = try numbers(pid, "--pid").filter { $0 > 0 }.map { Int32(clamping: $0) }
+            if let missing = plan.processes.first(where: { !ProcessFinder.exists($0) }) {
+                throw usage("--pid names \(missing), and there is no such process on this machine.")
+            }
             return
         }
         guard plan.targets.allSatisfy({ PeerAddress($0.address)?.isLoopback == true }) else { return }

@@ -24,11 +24,11 @@ struct ServerURL: Equatable {
             if isSecure, !takesTLS {
                 throw CommandFailure(
                     "\(option) asks for TLS (\(given)://), which this tool does not speak in this "
-                        + "release; use \(scheme):// or a TLS tunnel.")
+                        + "release; use \(scheme):// or a TLS tunnel.", status: 64)
             }
             guard given == scheme || isSecure else {
                 throw CommandFailure(
-                    "\(option) starts with \(given)://; write \(scheme)://host:port.")
+                    "\(option) starts with \(given)://; write \(scheme)://host:port.", status: 64)
             }
             rest = text[mark.upperBound...]
         }
@@ -39,7 +39,7 @@ struct ServerURL: Equatable {
         let isPlain = target.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
         guard !authority.isEmpty, let address, address.port > 0, isPlain else {
             throw CommandFailure(
-                "\(option) is `\(text)`, which is no address; write \(scheme)://host:port.")
+                "\(option) is `\(text)`, which is no address; write \(scheme)://host:port.", status: 64)
         }
         self.isSecure = isSecure
         host = address.host

@@ -30,6 +30,16 @@ struct BenchPlanTests {
         }
     }
 
+    @Test("a rate of messages is refused where none are sent at one")
+    func needlessRates() {
+        for scenario in [Scenario.connect, .storm] {
+            var plan = Self.plan(scenario)
+            #expect(plan.problem?.contains("--connect-rate") == true)
+            plan.rate = 0
+            #expect(plan.problem == nil)
+        }
+    }
+
     @Test("a message has to be known again, and some scenarios need a rate")
     func needs() {
         var plan = Self.plan(.echo)
