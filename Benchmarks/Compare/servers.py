@@ -224,7 +224,9 @@ class Running:
         try:
             if settings.get("tls"):
                 self.certificate = make_certificate(self.directory)
-            if server.backplane == "redis":
+            if settings.get("redis"):
+                self.redis = settings["redis"]  # another node's
+            elif server.backplane == "redis":
                 self.start_redis()
             getattr(self, "start_" + server.program)(server)
         except BaseException:

@@ -1,4 +1,6 @@
 """The results as text: table.md, and the README's part about performance between its two markers."""
+import glob
+import json
 import os
 import shutil
 
@@ -139,7 +141,22 @@ def goals(summary):
         scaled_text = f"{sign} {show(scaled)}: {', '.join(judged)}" if judged else "–"
         lines.append(f"| {goal.title}{unit} | {sign} {show(goal.goal)} ({show(goal.then)}) | "
                      f"{cells[0]} | {cells[1]} | {scaled_text} |")
+    lines.append(f"| allocations and retains of a frame, warm | 0 (0) | {warm_counts()} | the same | – |")
     return "\n".join(lines)
+
+
+def warm_counts():
+    """What a warm frame takes at most, by the thresholds that `Benchmarks/micro` holds: whole turns of a shard."""
+    most = {"allocations": 0.0, "retains": 0.0}
+    for path in glob.glob(os.path.join(ROOT, "Benchmarks", "Thresholds", "*", "micro.json")):
+        with open(path) as file:
+            rows = json.load(file)
+        for name, counts in rows.items():
+            if name.startswith("shard: ") and "stall" not in name:
+                most = {what: max(value, counts[what]) for what, value in most.items()}
+    met = "met" if not any(most.values()) else "missed"
+    return (f"{most['allocations']:g} and {most['retains']:g}: {met}, counted by `Benchmarks/micro` with every "
+            "`Ops/test`")
 
 
 def reference():
