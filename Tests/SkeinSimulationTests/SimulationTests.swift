@@ -31,6 +31,8 @@ struct SimulationTests {
         (141486, "events that Redis lost and numbered anew were taken for those that had been heard"),
         (208632, "what was left to a read was taken for delivered while the answer was taken apart"),
         (4008226, "a drain closed a device before an event that a read of its history was to bring"),
+        (8010837, "a node left without ending an epoch of which it alone had seen that events were lost"),
+        (8030956, "an event of this node's, given to a Redis that had lost it, was heard a second time"),
         (53542, "a device let in while Redis was silent was refused by it later, and never written"),
     ]
 

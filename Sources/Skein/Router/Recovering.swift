@@ -26,7 +26,7 @@ extension RouterCore {
             // Whoever is open here was not told of history; who waits will be told of a later offset.
             state.users[user].left = max(state.users[user].left, offset)
             if case .other = source { state.users[user].heardOthers = true }
-            if isForDevices(source, of: user), !deliver(event) { sendBack(user) }
+            if !cameBefore(source), isForDevices(source, of: user), !deliver(event) { sendBack(user) }
             noteGiven(source, .push)
             return
         }
@@ -88,6 +88,14 @@ extension RouterCore {
     /// Not before a shard has taken it: until then it waits in the journal.
     private func noteGiven(_ source: EventSource, _ way: Way) {
         if case .own(let sequence, _, _) = source { noteKept(sequence, way) }
+    }
+
+    /// Whether one of this node's own events was heard before: a Redis that lost it since was given it again,
+    /// and may have answered for it on one link before it comes on the other. What has left the journal was
+    /// heard, or given here without Redis, or nobody was here for it.
+    private func cameBefore(_ source: EventSource) -> Bool {
+        guard case .own(let sequence, _, _) = source, sequence < state.journal.nextSequence else { return false }
+        return sequence < state.journal.firstSequence || state.journal.entry(sequence).isHeard
     }
 
     /// Whether the user's devices here are to get an event that was heard, or read.

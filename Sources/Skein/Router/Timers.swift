@@ -230,7 +230,9 @@ extension RouterCore {
         // Then, and not sooner, nothing is written under this node's name any more.
         let isSent = state.journal.nextSequence - 1 <= state.acknowledgedSequence
         if hasSettled(.presence), isSent || !state.links[.publish].isReady { retire() }
+        // What this node has seen lost, no other may ever see: it ends the epoch before it goes.
         let isEmpty = RedisLink.Role.allCases.allSatisfy(hasSettled) && state.registry.isRetired
+            && state.lostEpoch == nil
         if (isEmpty && isSent) || state.now >= finishBy { state.isFinished = true }
     }
 
