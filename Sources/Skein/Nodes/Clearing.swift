@@ -71,6 +71,7 @@ extension RouterCore {
             // While anything of it may come again, it has to be known by its mark.
             let isAllKept = state.journal.nextSequence - 1 <= state.acknowledgedSequence
             let mark = isAllKept ? state.appendedKey : keys[0]
+            if isForced, isAllKept { state.registry.clearsMark = true }
             RESPCommand.writeBulk(mark.span, into: &writer)
         }
     }

@@ -54,6 +54,8 @@ struct NodeRegistry {
     /// Of our own keys, at the end.
     var isRetiring = false
     var isRetired = false
+    /// And takes away the mark of its events in history: that it is gone says nothing then.
+    var clearsMark = false
 
     init(prefix: String, id: String, address: String, startedAtMilliseconds: Int64) {
         self.id = id

@@ -40,6 +40,12 @@ extension RouterCore {
         }
     }
 
+    /// Whether it is to be seen yet that Redis has what it said it has: while the link is away, it may have
+    /// failed over, and who knows it best is this node.
+    var owesLookAtMark: Bool {
+        state.keepsHistory && state.keptAcknowledged > 0 && markStands && !state.links[.publish].isReady
+    }
+
     /// It ends by its own time, long after what it speaks of.
     private var markStands: Bool {
         let age = max(state.limits.historyPositionAge, state.limits.historyAge)
@@ -50,7 +56,7 @@ extension RouterCore {
     func markHeard(_ text: String) {
         let mark = UInt64(text, radix: 16) ?? 0
         // A node that leaves takes its mark away itself.
-        guard mark < state.keptAcknowledged, !state.registry.isRetiring else { return }
+        guard mark < state.keptAcknowledged, !state.registry.clearsMark else { return }
         state.keptAcknowledged = mark
         eventsWereLost()
     }

@@ -26,7 +26,9 @@ extension RouterCore {
             // Whoever is open here was not told of history; who waits will be told of a later offset.
             state.users[user].left = max(state.users[user].left, offset)
             if case .other = source { state.users[user].heardOthers = true }
-            if !cameBefore(source), isForDevices(source, of: user), !deliver(event) { sendBack(user) }
+            if !cameBefore(source), isForDevices(source, of: user, by: .push), !deliver(event) {
+                sendBack(user)
+            }
             noteGiven(source, .push)
             return
         }
@@ -50,7 +52,7 @@ extension RouterCore {
     private func forward(
         _ event: inout EventView, _ offset: Offset, _ source: EventSource, to user: UInt32, by way: Way
     ) -> Bool {
-        if isForDevices(source, of: user) {
+        if isForDevices(source, of: user, by: way) {
             event.offset = offset
             guard deliver(event) else { return false }
         } else {
@@ -99,10 +101,12 @@ extension RouterCore {
     }
 
     /// Whether the user's devices here are to get an event that was heard, or read.
-    private func isForDevices(_ source: EventSource, of user: UInt32) -> Bool {
+    private func isForDevices(_ source: EventSource, of user: UInt32, by way: Way) -> Bool {
         switch source {
         case .backend: return true
         case .other(let node, let sequence):
+            // A read is ahead of pushes, of other users' events too: these would be taken for known.
+            guard way == .push else { return true }
             // Where offsets say nothing, as in a Redis that lost its data, numbers of nodes do.
             let isNew = heardOther(node, sequence)
             return isNew || state.users[user].isPlaced

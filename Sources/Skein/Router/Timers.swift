@@ -232,7 +232,7 @@ extension RouterCore {
         if hasSettled(.presence), isSent || !state.links[.publish].isReady { retire() }
         // What this node has seen lost, no other may ever see: it ends the epoch before it goes.
         let isEmpty = RedisLink.Role.allCases.allSatisfy(hasSettled) && state.registry.isRetired
-            && state.lostEpoch == nil
+            && state.lostEpoch == nil && !owesLookAtMark
         if (isEmpty && isSent) || state.now >= finishBy { state.isFinished = true }
     }
 
