@@ -46,15 +46,23 @@ extension Simulation {
 
     /// More may wait for a device while it is given what it had missed, and not for longer.
     func checkReplaysEnded() {
+        // To who came back a moment ago, the shard ends it with its next turn.
+        if stillReplayed != nil { run(for: 1, nil) { false } }
+        if let stillReplayed { world.fail(stillReplayed) }
+    }
+
+    private var stillReplayed: String? {
         let most = world.scenario.configuration.limits.sendQueueMessagesMax
+        var found: String?
         for loop in nodes.filter({ !$0.hasEnded }).flatMap(\.loops) where !loop.isRouter {
             loop.steps.visitConnections { connection in
                 guard connection.isOpen, connection.backlogBytes == 0 else { return }
                 if connection.backlogMessagesMax != most {
-                    world.fail("\(loop.ring.name) still replays to \(connection)")
+                    found = "\(loop.ring.name) still replays to \(connection)"
                 }
             }
         }
+        return found
     }
 
     /// Every device of a node that lives has its field, and no other field is there: what a dead node
