@@ -8,7 +8,7 @@ import time
 import pytest
 
 from harness.http import Closed
-from harness.raw import CLOSE, PING, PONG, TEXT, frame_bytes
+from harness.raw import CLOSE, PING, PONG, TEXT, flooding, frame_bytes
 from harness.tokens import token
 from harness.wait import until
 
@@ -248,24 +248,12 @@ def test_a_pinger_that_does_not_read_is_a_slow_consumer(start, io, name, open_ra
     """Its pongs wait in its send queue, within the queue's bounds, and others notice nothing of it."""
     node = start("--shards", "1", io=io)
     pinger = open_raw(node, name(), receive_buffer=4096)
-    burst = b"".join(frame_bytes(PING, b"p" * 125) for _ in range(1_000))
-    stop = threading.Event()
-
-    def flood():
-        while not stop.is_set():
-            pinger.send_whatever_happens(burst)
-
-    flooding = threading.Thread(target=flood)
-    flooding.start()
-    try:
+    with flooding(pinger, frame_bytes(PING, b"p" * 125) * 1_000):
         until(lambda: node.metrics().total("skein_slow_consumers_total") == 1, what="its end")
         assert node.metrics().total("skein_send_queue_high_water") < 2 << 20
         with open_client(node, name()) as other:
             other.chat("nobody", 1)
             other.expect("chat_message_sent")
-    finally:
-        stop.set()
-        flooding.join(20)
 
 
 def test_no_limit_of_the_queue(start, io, name, open_raw, open_client):

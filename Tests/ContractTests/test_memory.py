@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness.http import Closed
-from harness.raw import BINARY, PING, PONG, TEXT, frame_bytes, upgrade_request
+from harness.raw import BINARY, PING, PONG, TEXT, flooding, frame_bytes, upgrade_request
 from harness.tokens import token
 from harness.wait import until
 
@@ -178,16 +178,7 @@ def test_a_flooder_has_its_share_and_no_more(start, io, name, open_raw, open_cli
     """One connection sends all it can; the others of its shard are answered as if it did not."""
     node = start("--shards", "1", io=io, env={"WS_ECHO_PATH": "/echo"})
     flooder = open_raw(node, name(), "/echo")
-    burst = b"".join(frame_bytes(PONG, b"") for _ in range(20_000))
-    stop = threading.Event()
-
-    def flood():
-        while not stop.is_set():
-            flooder.send_whatever_happens(burst)
-
-    flooding = threading.Thread(target=flood)
-    flooding.start()
-    try:
+    with flooding(flooder, frame_bytes(PONG, b"") * 20_000):
         others = [open_client(node, name()) for _ in range(5)]
         slowest = 0.0
         end = time.monotonic() + 3
@@ -198,9 +189,6 @@ def test_a_flooder_has_its_share_and_no_more(start, io, name, open_raw, open_cli
                 one.expect("chat_message_sent")
                 slowest = max(slowest, time.monotonic() - began)
         assert slowest < 1, slowest
-    finally:
-        stop.set()
-        flooding.join(20)
     # Nothing of it was lost, and nothing of it is out of order.
     flooder.frame(TEXT, "after all")
     assert flooder.read_message().payload == b"after all"

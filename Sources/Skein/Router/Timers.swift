@@ -230,10 +230,10 @@ extension RouterCore {
         // Then, and not sooner, nothing is written under this node's name any more.
         let isSent = state.journal.nextSequence - 1 <= state.acknowledgedSequence
         if hasSettled(.presence), isSent || !state.links[.publish].isReady { retire() }
-        // What this node has seen lost, no other may ever see: it ends the epoch before it goes.
         let isEmpty = RedisLink.Role.allCases.allSatisfy(hasSettled) && state.registry.isRetired
-            && state.lostEpoch == nil && !owesLookAtMark
-        if (isEmpty && isSent) || state.now >= finishBy { state.isFinished = true }
+        // What this node has seen lost, no other may ever see: it ends the epoch before it goes.
+        let hasTold = state.lostEpoch == nil && !owesLookAtMark
+        if (isEmpty && isSent && hasTold) || state.now >= finishBy { state.isFinished = true }
     }
 
     /// It has answered all that it was given, or is not there.

@@ -2,10 +2,12 @@
 to send."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import struct
+import threading
 from dataclasses import dataclass
 
 from .http import Closed, Response, Wire
@@ -167,3 +169,21 @@ class RawSocket(Wire):
         self.send_whatever_happens(frame_bytes(CLOSE, frame.payload))
         self.expect_end()
         return frame
+
+
+@contextlib.contextmanager
+def flooding(wire, burst: bytes):
+    """Sends `burst` again and again meanwhile, in a thread, whatever becomes of it."""
+    stop = threading.Event()
+
+    def flood():
+        while not stop.is_set():
+            wire.send_whatever_happens(burst)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(20)
