@@ -13,6 +13,7 @@ packages_to_test=(
     redis-server python3 python3-venv openssl
     nodejs node-ws libwebsockets-dev # others' clients, for test_interoperability.py
     valgrind # counts, for Benchmarks/micro
+    iproute2 # a peer that is cut off, for test_faults.py
     haproxy nginx-light systemd procps # what reads the files in Ops, for Ops/validate and test_haproxy.py
 )
 

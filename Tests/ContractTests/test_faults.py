@@ -3,22 +3,25 @@ that nobody can write to, peers that reset their TLS connection in whatever stat
 
 import ctypes
 import os
+import re
 import signal
 import socket
 import ssl
 import struct
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 
+from harness.away import Away
 from harness.certificate import Certificate
 from harness.node import BINARY, Lines, environment, launch, loopback
 from harness.client import Client
 from harness.raw import TEXT, RawSocket, frame_bytes, upgrade_request
 from harness.tokens import SECRET, token
-from harness.wait import until
+from harness.wait import holds, until
 
 PTRACE_ATTACH, PTRACE_DETACH, WALL = 16, 17, 0x40000000
 
@@ -81,15 +84,19 @@ def test_a_shard_stands_still(start, io, name):
 
 
 def test_the_log_is_full(io, name):
-    """Nobody can be told, and nobody is let down."""
+    """Nobody can be told, nobody is let down, and the metrics say how much was not written."""
     with open("/dev/full", "w") as full:
         process = launch(
             [BINARY, "serve", *loopback(()), "--io", io],
             env=environment({"JWT_SECRET": SECRET, "LOG_LEVEL": "trace", "WS_HANDSHAKE_RATE": "0"}),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=full, text=True)
     try:
-        line = Lines(process.stdout).until(r"wss?://127\.0\.0\.1:\d+")
-        port = int(line.rsplit(":", 1)[1].split()[0].rstrip("/"))
+        lines = Lines(process.stdout)
+
+        def port_after(pattern):
+            return int(re.search(pattern + r"(\d+)", lines.until(pattern)).group(1))
+
+        port, control = port_after(r"wss?://127\.0\.0\.1:"), port_after(r"http://127\.0\.0\.1:")
         user = name()
         with Client(f"ws://127.0.0.1:{port}/ws", user=user, token=token(user)) as device:
             device.expect("connected")
@@ -99,6 +106,12 @@ def test_the_log_is_full(io, name):
                     wire.send(b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03")
             device.chat(user, "still here")
             device.until(lambda event: event["type"] == "chat_message")
+
+        def dropped():
+            with urllib.request.urlopen(f"http://127.0.0.1:{control}/metrics", timeout=10) as answer:
+                return re.search(r"^skein_log_lines_dropped_total (\d+)", answer.read().decode(), re.M)
+
+        until(lambda: int(dropped().group(1)) >= 200, what="every line of the log counted")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     finally:
@@ -195,3 +208,72 @@ def test_resets_over_tls(start, io, name, tmp_path):
     sock.sendall(frame_bytes(TEXT, b"after all"))
     assert sock.recv(64).endswith(b"after all")
     sock.close()
+
+
+def test_resets_while_coming_back_and_being_sent_away(start, io, name):
+    """Devices go in the middle of what they had missed, and of the drain that tells them to go."""
+    node = start("--shards", "2", io=io, env={"DRAIN_DEADLINE": "10s"})
+    user = name()
+    with node.connect(user) as device:
+        place = device.connected["data"]
+        for number in range(200):
+            device.chat(user, f"{number} " + "x" * 2_000)
+        device.until(lambda event: event["data"].get("message", "").startswith("199 "))
+    path = f"/ws?resume={place['epoch']}:{place['offset']}"
+    for kept in (0, 1, 5_000):
+        for _ in range(10):
+            wire = node.wire(receive_buffer=4_096)
+            wire.send(upgrade_request(node.port, path, token=token(user)))
+            if kept:
+                wire.take(kept)
+            reset(wire.socket)
+    until(lambda: node.metrics().total("skein_connections") == 0, what="those who came back counted out")
+    with node.connect(user, path) as device:
+        missed = device.until(lambda event: event["type"] == "resumed")
+        assert missed.pop()["data"]["recovered"] is True
+        texts = [event["data"]["message"] for event in missed if event["type"] == "chat_message"]
+        assert [text.split()[0] for text in texts] == [str(number) for number in range(200)]
+
+    closing = [node.raw(name()) for _ in range(40)]
+    before, behind, silent = closing[:10], closing[10:20], closing[20:]
+    node.control("POST", "/drain", {"deadlineSeconds": 5})
+    node.may_end = True
+    for wire in before:
+        reset(wire.socket)
+    for wire in behind + silent:
+        until(lambda: wire.read_frame().opcode == 8, what="the word to leave")
+        if wire in behind:
+            wire.frame(8, struct.pack(">H", 1012))
+        reset(wire.socket)
+    assert node.wait_exit() == 0
+    report = next(line for line in node.out.lines if line.startswith("{"))
+    assert '"closedAtDeadline":0' in report, report
+
+
+@pytest.mark.skipif(not Away.possible(), reason="needs a network namespace")
+def test_a_peer_is_gone_with_data_in_flight(start, io, name):
+    """Nothing acknowledges what is sent to it: the kernel gives up after WS_PONG_TIMEOUT, long before
+    the node would ask."""
+    away = Away()
+    try:
+        node = start("--listen", f"{away.near}:0", io=io, env={
+            "WS_PING_INTERVAL": "1h", "WS_PONG_TIMEOUT": "2s", "WS_WRITE_TIMEOUT": "1h"})
+        there, here = name(), name()
+
+        def connect(user):
+            wire = RawSocket(node.port, host=away.near)
+            assert wire.handshake(node.port, "/ws", token=token(user)).status == 101
+            wire.expect_event("connected")
+            return wire
+
+        far, near = away.run(lambda: connect(there)), connect(here)
+        # It is silent for longer than that, and may be.
+        holds(lambda: len(node.connections(there)) == 1, 3)
+        away.vanish()
+        near.event("chat_message", {"receiverId": there, "message": "into the void"})
+        until(lambda: not node.connections(there), 20, what="the peer found to be gone")
+        assert len(node.connections(here)) == 1
+        far.close()
+        near.close()
+    finally:
+        away.close()

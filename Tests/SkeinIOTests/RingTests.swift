@@ -442,6 +442,30 @@ struct RingTests {
         _ = peer.drain()
     }
 
+    /// More answers at once than the ring of them holds: what the kernel had to keep elsewhere comes too.
+    @Test(arguments: Tenant.allCases)
+    func losesNoAnswerForWantOfRoom(_ tenant: Tenant) throws {
+        var options = RingOptions()
+        options.submissions = 16
+        options.completions = 16
+        options.buffers = 256
+        var driver = try Driver(tenant, options)
+        var pairs: [(mine: Int32, peer: Peer)] = []
+        defer { for pair in pairs { pair.peer.close() } }
+        for tag in 1...200 {
+            let (mine, peer) = try Peer.connected()
+            pairs.append((mine, peer))
+            driver.ask(.receive, mine, tag: UInt32(tag))
+        }
+        #expect(driver.quiet().isEmpty)
+        for pair in pairs { pair.peer.write([7]) }
+        let came = driver.turns(200)
+        #expect(came.map(\.token.slot).sorted() == Array(1...200))
+        #expect(came.map { driver.bytes($0) } == Array(repeating: [7], count: 200))
+        #expect(driver.counters.current.overflows > 0 || tenant == .epoll)
+        for pair in pairs { Sockets.close(pair.mine) }
+    }
+
     @Test(arguments: Tenant.allCases)
     func cancelsByToken(_ tenant: Tenant) throws {
         var driver = try Driver(tenant)

@@ -152,8 +152,8 @@ final class Ledger {
             sender.sent[message].isOnlyLocal = !hasOffset
         }
         if device.node != sender.node { world.reach(sender.user < 0 ? .heardBackend : .crossedNodes) }
-        guard mustHear(device, sender), world.scenario.configuration.limits.messageRate == 0 else { return }
-        for between in (last + 1)..<message where isDue(device, sender, between, word) {
+        guard world.scenario.configuration.limits.messageRate == 0 else { return }
+        for between in (last + 1)..<message where mustHear(device, sender, between, word) {
             guard sender.sent[between].status != .rejected,
                 sender.sent[between].order > world.failedOverOrder
             else { continue }
@@ -175,11 +175,14 @@ final class Ledger {
         return device.unplaced[last].map { $0.returns < device.returns } ?? false
     }
 
-    /// Nothing on the way from one to the other may be lost.
-    private func mustHear(_ device: Device, _ sender: Sender) -> Bool {
-        guard !world.scenario.faults.isLossy else { return false }
-        if isKept(device, sender) { return true }
-        return device.node == sender.node || world.scenario.faults.redisIsSteady
+    /// The device was there, and nothing on the way from one to the other may have been lost.
+    private func mustHear(_ device: Device, _ sender: Sender, _ message: Int, _ word: Word) -> Bool {
+        guard !world.scenario.faults.isLossy, isDue(device, sender, message, word) else { return false }
+        if isKept(device, sender) || device.node == sender.node || world.scenario.faults.redisIsSteady { return true }
+        let isSteady = world.scenario.usesRedis
+            && sender.sent[message].order > max(steadySince(device.node), steadySince(sender.node))
+        if isSteady { world.reach(.dueSinceSteady) }
+        return isSteady
     }
 
     /// What a client said is kept, wherever it and the device are.
@@ -198,13 +201,13 @@ final class Ledger {
     /// When all is quiet: whoever is still there has everything since it came.
     func checkCompleteness() {
         for device in devices where device.isOpen {
-            for sender in senders where mustHear(device, sender) {
+            for sender in senders {
                 for message in sender.sent.indices {
                     let sent = sender.sent[message]
                     guard sent.status == .confirmed, !sent.isOnlyLocal || !world.killed.contains(sender.node),
                         sent.order > world.failedOverOrder || !world.endedEarly.contains(sender.node)
                     else { continue }
-                    for word in [Word.event, .confirmation] where isDue(device, sender, message, word) {
+                    for word in [Word.event, .confirmation] where mustHear(device, sender, message, word) {
                         if word == .confirmation && sender.user < 0 { continue }
                         let mark = Self.mark(sender.number, message, word)
                         guard !device.heard.contains(mark) else { continue }

@@ -13,7 +13,7 @@ package enum Path: Int, CaseIterable, Sendable {
     // The backplane
     case linkCut, linkCutAfterPublish, redisStalled, redisRestarted, connectRefused, sessionDeleted
     case nodeHeardAgain, deliveredLocally, eventOverdue, canarySilent, presenceSilent, ownSilent
-    case throughRedisAgain, queueFull, subscribedAgain
+    case throughRedisAgain, queueFull, subscribedAgain, dueSinceSteady
     case refusedByAllNodes, namedBeforeLease, clearedNode, sweptDevice, leaseLost
     // History
     case recovered, replayed, notRecovered, historyBegunAnew, caughtUp, sentBack, scriptsForgotten

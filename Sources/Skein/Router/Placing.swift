@@ -27,21 +27,27 @@ extension RouterCore {
             RESPCommand.writeArray(3, into: &writer)
             writer.appendBulk("PUBLISH")
             RESPCommand.writeBulk(state.canaryChannel.span, into: &writer)
-            RESPCommand.beginBulk(bytes: Self.placeMark.utf8CodeUnitCount + 16, into: &writer)
-            writer.append(Self.placeMark)
-            writer.appendHex(UInt64(generation) << 32 | UInt64(user))
-            writer.append("\r\n")
+            let bytesMax = Self.placeMark.utf8CodeUnitCount + 16 + Offset.textBytesMax
+            ByteWriter.withTemporary(capacity: bytesMax) { text in
+                text.append(Self.placeMark)
+                text.appendHex(UInt64(generation) << 32 | UInt64(user))
+                text.append(tip)
+                text.withWritten { RESPCommand.writeBulk($0, into: &writer) }
+            }
         }
     }
 
     /// - Returns: false when it is no such mark.
     func heardPlaceMark(_ payload: Bytes) -> Bool {
-        guard let digits = payload.dropping(Self.placeMark), let raw = digits.hex(at: 0) else { return false }
+        guard let text = payload.dropping(Self.placeMark), let raw = text.hex(at: 0),
+            let tip = Offset(parsing: text.slice(from: 16, count: text.count - 16))
+        else { return false }
         let user = UInt32(truncatingIfNeeded: raw)
-        // Anyone can publish there: at worst a device misses what it was never promised.
+        // One of another place is of before a link broke, or Redis began anew: it says nothing of what was
+        // published since. Anyone can publish there: at worst a device misses what it was never promised.
         guard Int(user) < state.users.highWater,
             state.users.isLive(user, generation: UInt32(truncatingIfNeeded: raw >> 32)),
-            state.users[user].placesAt != .none
+            tip != .none, state.users[user].placesAt == tip
         else { return true }
         state.users[user].last = max(state.users[user].placesAt, state.users[user].left)
         state.users[user].placesAt = .none

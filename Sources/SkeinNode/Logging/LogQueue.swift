@@ -1,6 +1,6 @@
 // Log lines on their way from the loops to stderr. A loop never waits here: where the queue is full
-// or busy the line is dropped and counted, and the count is reported as soon as there is room. One
-// serial queue formats and writes.
+// or busy the line is dropped and counted, as are those that stderr does not take, and the count is
+// reported as soon as there is room. One serial queue formats and writes.
 
 internal import Dispatch
 internal import FoundationEssentials
@@ -26,11 +26,11 @@ package final class LogQueue: Sendable {
     /// How many of them a line has told of.
     private let reported = Atomic<UInt64>(0)
     private let writer = DispatchQueue(label: "skein-log")
-    private let write: @Sendable (String) -> Void
+    private let write: @Sendable (String) -> Bool
 
     package init(
         _ settings: LogSettings,
-        write: @escaping @Sendable (String) -> Void = { StandardStream.error.write($0) }
+        write: @escaping @Sendable (String) -> Bool = { StandardStream.error.write($0) }
     ) {
         level = Logger.Level(rawValue: settings.level) ?? .info
         format = settings.format
@@ -38,7 +38,7 @@ package final class LogQueue: Sendable {
         self.write = write
     }
 
-    /// Lines that were dropped since the start.
+    /// Lines that were dropped since the start, by the queue or by what stderr is.
     package var droppedCount: UInt64 { lost.load(ordering: .relaxed) }
 
     package func push(_ line: LogLine) {
@@ -112,11 +112,11 @@ private extension LogQueue {
             if lost != reported.exchange(lost, ordering: .relaxed) {
                 let line = LogLine(
                     millisecondsSince1970: Self.now(), level: .warning,
-                    message: "log lines were dropped: the queue was full; raise LOG_LEVEL or "
-                        + "LOG_QUEUE_LINES", fields: [(key: "droppedTotal", value: "\(lost)")])
+                    message: "log lines were dropped: the queue was full (raise LOG_LEVEL or "
+                        + "LOG_QUEUE_LINES), or stderr took nothing, as on a full disk", fields: [(key: "droppedTotal", value: "\(lost)")])
                 text += line.write(as: format) + "\n"
             }
-            write(text)
+            if !write(text) { self.lost.add(UInt64(lines.count), ordering: .relaxed) }
         }
     }
 }

@@ -8,8 +8,11 @@ package enum StandardStream: Int32, Sendable {
 
     package func write(line: String) { write(line + "\n") }
 
-    /// Gives up where no one reads any more: there is no one left to tell.
-    package func write(_ text: String) {
+    /// Gives up where no one reads any more or nothing has room: there is no one left to tell.
+    ///
+    /// - Returns: whether all of it was written.
+    @discardableResult
+    package func write(_ text: String) -> Bool {
         let bytes = Array(text.utf8)
         var start = 0
         while start < bytes.count {
@@ -25,9 +28,10 @@ package enum StandardStream: Int32, Sendable {
                 // A terminal that another program made non-blocking. 10 ms, then once more.
                 usleep(10_000)
             } else {
-                return
+                return false
             }
         }
+        return true
     }
 
     /// Whether a person is looking.

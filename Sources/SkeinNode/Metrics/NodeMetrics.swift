@@ -37,7 +37,7 @@ package enum NodeMetrics {
             "skein_uptime_seconds", .gauge, snapshot.uptimeSeconds, "Since the node started.")
         out.single(
             "skein_log_lines_dropped_total", .counter, logLinesDropped,
-            "Log lines that found the queue full.")
+            "Log lines that found the queue full, or that stderr did not take.")
         if let process { writeProcess(process, into: &out) }
         return out.text
     }

@@ -11,7 +11,7 @@ import Testing
         _ body: (String, FakeNode) async throws -> Void
     ) async throws {
         let node = FakeNode()
-        let logs = LogQueue(LogSettings(), write: { _ in })
+        let logs = LogQueue(LogSettings(), write: { _ in true })
         let listen = try #require(ListenAddress("127.0.0.1:0"))
         let plane = ControlPlane(
             node: node, settings: ControlSettings(listen: listen), authenticator: nil, logs: logs)
@@ -57,7 +57,7 @@ import Testing
     @Test func aTakenPortIsSaidSo() async throws {
         try await withListener { url, node in
             let listen = try #require(ListenAddress(String(url.dropFirst("http://".count))))
-            let logs = LogQueue(LogSettings(), write: { _ in })
+            let logs = LogQueue(LogSettings(), write: { _ in true })
             let plane = ControlPlane(
                 node: node, settings: ControlSettings(listen: listen), authenticator: nil,
                 logs: logs)

@@ -22,7 +22,7 @@ private let secret = "0123456789abcdef0123456789abcdef"
         return ControlPlane(
             node: node, settings: settings,
             authenticator: try JWTAuthenticator(JWTSettings(secret: secret)),
-            logs: LogQueue(LogSettings(), write: { _ in }))
+            logs: LogQueue(LogSettings(), write: { _ in true }))
     }
 
     private func ask(

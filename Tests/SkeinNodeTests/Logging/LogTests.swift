@@ -31,7 +31,10 @@ import Testing
 
     @Test func theLevelFilters() {
         let written = Mutex("")
-        let queue = LogQueue(LogSettings(), write: { text in written.withLock { $0 += text } })
+        let queue = LogQueue(LogSettings(), write: { text in
+            written.withLock { $0 += text }
+            return true
+        })
         queue.push(Skein.LogEvent(level: .debug, message: "unseen", fields: []))
         queue.push(Skein.LogEvent(level: .info, message: "seen", fields: [("k", "v")]))
         queue.flush()
@@ -50,6 +53,7 @@ import Testing
             write: { text in
                 gate.wait()
                 written.withLock { $0 += text }
+                return true
             })
         // The writer is stuck from its first batch on: at most that and ten more are kept.
         for index in 0..<100 { queue.push(.info, "line \(index)") }
@@ -61,5 +65,27 @@ import Testing
         let text = written.withLock { $0 }
         #expect(text.contains("droppedTotal=\(queue.droppedCount)"))
         #expect(text.contains("last\n"))
+    }
+
+    /// As on a full disk: told as soon as there is room again.
+    @Test func whatStderrDoesNotTakeIsCounted() {
+        let written = Mutex("")
+        let isFull = Mutex(true)
+        let queue = LogQueue(LogSettings(), write: { text in
+            guard !isFull.withLock({ $0 }) else { return false }
+            written.withLock { $0 += text }
+            return true
+        })
+        for index in 0..<3 {
+            queue.push(.info, "line \(index)")
+            queue.flush()
+        }
+        #expect(queue.droppedCount == 3)
+        isFull.withLock { $0 = false }
+        queue.push(.info, "last")
+        queue.flush()
+        let text = written.withLock { $0 }
+        #expect(text.contains("droppedTotal=3") && text.contains("last\n"))
+        #expect(!text.contains("line 0"))
     }
 }
