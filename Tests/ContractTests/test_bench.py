@@ -212,6 +212,15 @@ def test_chat_with_people_who_leave_and_return(node):
     assert result["confirmed"] > 500
 
 
+def test_chat_with_presence(start, redis):
+    node = start(redis=redis)
+    arguments = ["--connections", "40", "--rate", "400", "--churn", "0.2", "--threads", "2"]
+    address = redis.url.removeprefix("redis://")
+    result = passed("chat", "--url", node.url(), *arguments, "--redis", address, "--seconds", "4")
+    assert result["returned"] > 3
+    assert result["presenceSent"] > result["returned"] and result["presenceLost"] == 0
+
+
 def test_storm(node):
     arguments = ["--connections", "200", "--rounds", "2", "--seconds", "30"]
     result = passed("storm", "--url", node.url(), *arguments, "--rest", "0.05")

@@ -24,12 +24,18 @@ extension RouterCore {
         if state.isLocal {
             state.localSequence = sequence
             if let user, isLocalUser {
-                state.users[user].deliveredThrough = sequence
+                noteServed(user, sequence)
                 metrics.deliveredLocally.add()
                 // It will not be given again when Redis has it.
                 if !deliver(event), !event.flags.contains(.transient) { sendBack(user) }
             }
         }
+    }
+
+    /// The user's devices here are given an event without Redis.
+    private func noteServed(_ user: UInt32, _ sequence: UInt64) {
+        state.users[user].deliveredThrough = max(state.users[user].deliveredThrough, sequence)
+        state.users[user].givenThrough = max(state.users[user].givenThrough, sequence)
     }
 
     /// Nothing more can wait for Redis. This node's devices are served, and the sender is told that
@@ -332,7 +338,7 @@ extension RouterCore {
                         sequence += 1
                         continue
                     }
-                    state.users[user].deliveredThrough = max(state.users[user].deliveredThrough, sequence)
+                    noteServed(user, sequence)
                 }
                 if deliver(event) {
                     count += 1

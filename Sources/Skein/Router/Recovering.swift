@@ -19,17 +19,15 @@ extension RouterCore {
         event.user = id
         event.userHash = UserHash.of(id)
         guard let user = state.users.find(id, hash: event.userHash) else {
-            noteGiven(source, .push)
+            noteGiven(source, .push, to: nil)
             return
         }
         guard state.users[user].isPlaced else {
             // Whoever is open here was not told of history; who waits will be told of a later offset.
             state.users[user].left = max(state.users[user].left, offset)
             if case .other = source { state.users[user].heardOthers = true }
-            if !cameBefore(source), isForDevices(source, of: user, by: .push), !deliver(event) {
-                sendBack(user)
-            }
-            noteGiven(source, .push)
+            if isForDevices(source, of: user, by: .push), !deliver(event) { sendBack(user) }
+            noteGiven(source, .push, to: user)
             return
         }
         let last = state.users[user].last
@@ -38,7 +36,7 @@ extension RouterCore {
         } else if offset.follows(last) {
             if !forward(&event, offset, source, to: user, by: .push) { leaveToRead(user, offset) }
         } else if offset.number <= last.number && offset.first <= last.first {
-            noteGiven(source, .push)
+            noteGiven(source, .push, to: nil)
             metrics.duplicates.add()
         } else {
             state.users[user].left = max(state.users[user].left, offset)
@@ -58,9 +56,9 @@ extension RouterCore {
         } else {
             metrics.duplicates.add()
         }
-        noteGiven(source, way)
+        noteGiven(source, way, to: user)
         state.users[user].last = offset
-        if case .own(let sequence, _, _) = source {
+        if case .own(let sequence, _, _) = source, sequence < state.journal.nextSequence {
             state.users[user].passedThrough = max(state.users[user].passedThrough, sequence)
         }
         return true
@@ -88,16 +86,14 @@ extension RouterCore {
     }
 
     /// Not before a shard has taken it: until then it waits in the journal.
-    private func noteGiven(_ source: EventSource, _ way: Way) {
-        if case .own(let sequence, _, _) = source { noteKept(sequence, way) }
-    }
-
-    /// Whether one of this node's own events was heard before: a Redis that lost it since was given it again,
-    /// and may have answered for it on one link before it comes on the other. What has left the journal was
-    /// heard, or given here without Redis, or nobody was here for it.
-    private func cameBefore(_ source: EventSource) -> Bool {
-        guard case .own(let sequence, _, _) = source, sequence < state.journal.nextSequence else { return false }
-        return sequence < state.journal.firstSequence || state.journal.entry(sequence).isHeard
+    ///
+    /// - Parameter user: whose devices here have it now, or are not to have it; `nil` where nobody is here, or
+    ///   what it is a repetition of was noted.
+    private func noteGiven(_ source: EventSource, _ way: Way, to user: UInt32?) {
+        guard case .own(let sequence, _, _) = source else { return }
+        noteKept(sequence, way)
+        guard let user, sequence < state.journal.nextSequence else { return }
+        state.users[user].givenThrough = max(state.users[user].givenThrough, sequence)
     }
 
     /// Whether the user's devices here are to get an event that was heard, or read.
@@ -111,10 +107,10 @@ extension RouterCore {
             let isNew = heardOther(node, sequence)
             return isNew || state.users[user].isPlaced
         case .own(let sequence, _, _):
-            // What was accepted before the first device came, each was told of when it came; after
-            // that they may have been served without Redis. A number that was never given is
-            // somebody else's invention.
-            return sequence >= state.users[user].deliveredSince && sequence > state.users[user].deliveredThrough
+            // What was accepted before the first device came, each was told of when it came; after that they
+            // may have it already: served without Redis, or from a Redis that lost it since and was given it
+            // again. A number that was never given is somebody else's invention.
+            return sequence >= state.users[user].deliveredSince && sequence > state.users[user].givenThrough
                 || sequence >= state.journal.nextSequence
         }
     }
@@ -228,9 +224,7 @@ extension RouterCore {
             state.users[user].placesAt = .none
             // What is replayed from here must not be given again should Redis fall silent.
             for index in page.offsets.indices {
-                _ = withEvent(index, of: reply, user) { _, source in
-                    if case .own(let sequence, _, _) = source { noteKept(sequence, .read) }
-                }
+                _ = withEvent(index, of: reply, user) { _, source in noteGiven(source, .read, to: user) }
             }
         }
         if isBroughtUp {

@@ -47,6 +47,8 @@ struct RoutedUser: UserKeyed {
     var placesAt = Offset.none
     /// Up to which of this node's own events the user's devices were served without Redis.
     var deliveredThrough: UInt64 = 0
+    /// Up to which of them the user's devices have what is theirs, wherever it came from.
+    var givenThrough: UInt64 = 0
     /// Up to which of them `last` is known to come after.
     var passedThrough: UInt64 = 0
     /// And since which there was one of them.

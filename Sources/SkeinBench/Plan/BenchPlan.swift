@@ -31,7 +31,7 @@ package enum TokenPlace: String, CaseIterable, Sendable {
     case template
 }
 
-package enum FanoutPublisher: Sendable {
+package enum Publisher: Sendable {
     /// The receivers are devices of one user, to whom another user sends.
     case user
     /// A WebSocket of its own, to another URL.
@@ -74,7 +74,7 @@ package struct BenchPlan: Sendable {
     package var restSeconds = 0.3
     package var graceSeconds = 5.0
 
-    package var publisher: FanoutPublisher = .user
+    package var publisher: Publisher = .user
     /// chat: this part of all connections leaves and returns, per second.
     package var churn = 0.01
     package var rounds = 1

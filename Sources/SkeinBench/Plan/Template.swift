@@ -135,5 +135,7 @@ package enum MessagePreset: String, CaseIterable, Sendable {
     }
 
     static let typing = Template(#"{"type":"typing","data":{"receiverId":"%to%","isTyping":true}}"#)
+    static let online = Template(#"{"type":"user_online","data":{"userId":"%user%"}}"#)
+    static let offline = Template(#"{"type":"user_offline","data":{"userId":"%user%"}}"#)
     static let ping = Template(#"{"type":"ping","data":{"timestamp":"%index%"}}"#)
 }

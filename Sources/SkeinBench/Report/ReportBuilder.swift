@@ -205,6 +205,12 @@ struct ReportBuilder {
         report.add("notSentForAbsent", count: result.notSentForAbsent)
         report.add("typingSent", count: result.typingSent)
         report.add("typingLost", zero: result.typingSent - min(result.typingSent, result.typingReceived))
+        if plan.hasPresence {
+            report.add("presenceSent", count: result.presenceSent)
+            report.add(
+                "presenceLost", zero: result.presenceSent - min(result.presenceSent, result.presenceReceived))
+            report.add("redisErrors", zero: result.redisErrors)
+        }
         report.add("pings", count: result.pingsSent)
         report.add("pongsLost", zero: result.pingsSent - min(result.pingsSent, result.pongsReceived))
     }

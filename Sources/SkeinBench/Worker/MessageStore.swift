@@ -17,6 +17,8 @@ struct MessageStore: ~Copyable {
         case receipt
         case typing
         case ping
+        case online
+        case offline
     }
 
     private var bytes = RawBuffer()

@@ -1,5 +1,5 @@
 // chat: people who leave and return. Nothing may be lost by it: they say goodbye when all that is under way
-// has arrived.
+// has arrived. With a Redis, whom they talk with is told of it as a backend would.
 
 internal import SkeinIO
 
@@ -13,6 +13,17 @@ extension Worker {
             churnNext = (churnNext + 1) % count
             if connections[slot].state == .open { connections[slot].flags.insert(.parting) }
         }
+    }
+
+    /// By a `PUBLISH` on the partner's channel, if the partner is there and stays.
+    mutating func tellPartner(of slot: UInt32, _ presence: MessageStore.Kind) {
+        let publisher = UInt32(count)
+        let partner = slot ^ 1
+        guard shared.plan.hasPresence, phase == .running, connections[publisher].state == .open,
+            connections[partner].state == .open, !connections[partner].flags.contains(.parting)
+        else { return }
+        let channel = "user:\(shared.plan.tokens.user(Int(connections[partner].identity)))"
+        if publishToRedis(messages.entry(Int(slot), presence), on: channel) { result.presenceSent += 1 }
     }
 
     /// Those of the leaving whose last message has arrived say goodbye. Once a turn would be too often.

@@ -231,10 +231,7 @@ extension Worker {
         pendingCount -= 1
         timers.cancel(slot)
         result.opened += 1
-        if connections[slot].flags.contains(.publisher) {
-            result.publisherOpened = true
-            return
-        }
+        if connections[slot].flags.contains(.publisher) { return }
         openCount += 1
         if scenario == .connect {
             if phase == .running, connections[slot].since >= recordsFrom {
@@ -254,6 +251,7 @@ extension Worker {
         }
         result.returned += 1
         connections[slot].flags.remove(.parting)
+        tellPartner(of: slot, .online)
         result.absence.record(now - connections[slot].since)
     }
 

@@ -35,7 +35,7 @@ extension Worker {
         let stream = UInt32(truncatingIfNeeded: total)
         let short = UInt32(truncatingIfNeeded: number)
         let isSent = connections[publisher].flags.contains(.redis)
-            ? publishToRedis(publisher, number: short, stream: stream)
+            ? publishToRedis(messages.entry(Int(publisher), .message), number: short, stream: stream)
             : sendMessage(publisher, .message, number: short, stream: stream)
         guard isSent else { return false }
         // Nobody has it before this turn's flush.
@@ -64,10 +64,14 @@ extension Worker {
         }
     }
 
+    /// - Parameter channel: the plan's, without any.
     /// - Returns: false where the connection holds all that it may.
-    private mutating func publishToRedis(_ publisher: UInt32, number: UInt32, stream: UInt32) -> Bool {
-        guard case .redis(_, let channel) = shared.plan.publisher else { return false }
-        let entry = messages.entry(Int(publisher), .message)
+    mutating func publishToRedis(
+        _ entry: MessageStore.Entry, on channel: String? = nil, number: UInt32 = 0, stream: UInt32 = 0
+    ) -> Bool {
+        guard case .redis(_, let usual) = shared.plan.publisher else { return false }
+        let channel = channel ?? usual
+        let publisher = UInt32(count)
         let record = unsafe connections.pointer(to: publisher)
         let held = unsafe record.pointee.out.count + record.pointee.waiting.count
         guard held + entry.count < BenchPlan.Limits.outBytesMax else { return false }

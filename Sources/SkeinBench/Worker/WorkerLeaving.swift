@@ -122,6 +122,7 @@ extension Worker {
             if phase != .leaving { result.closedEarly += 1 }
         case .chat:
             if !isOurs, phase != .leaving { result.closedEarly += 1 }
+            tellPartner(of: slot, .offline)
             // Away for up to a second: its own choice, not a back-off.
             if phase != .leaving {
                 _ = clients[Int(slot)].lost()

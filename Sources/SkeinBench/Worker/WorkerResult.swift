@@ -11,7 +11,6 @@ struct WorkerResult: Sendable {
     var returned: UInt64 = 0
     var gaveUp: UInt64 = 0
     var stillAway: UInt64 = 0
-    var publisherOpened = false
 
     var sent: UInt64 = 0
     var sentConfirmable: UInt64 = 0
@@ -28,6 +27,8 @@ struct WorkerResult: Sendable {
     var notAccepted: UInt64 = 0
     var typingSent: UInt64 = 0
     var typingReceived: UInt64 = 0
+    var presenceSent: UInt64 = 0
+    var presenceReceived: UInt64 = 0
     var pingsSent: UInt64 = 0
     var pongsReceived: UInt64 = 0
     var errorFrames: UInt64 = 0
@@ -54,7 +55,8 @@ struct WorkerResult: Sendable {
             \.opened, \.countedOpens, \.unanswered, \.refused, \.returned, \.gaveUp, \.stillAway, \.sent,
             \.sentConfirmable,
             \.notSentInTime, \.notSentForAbsent, \.damaged, \.lost, \.acceptedLost, \.acceptedForAbsent,
-            \.notAccepted, \.typingSent, \.typingReceived, \.pingsSent, \.pongsReceived, \.errorFrames,
+            \.notAccepted, \.typingSent, \.typingReceived, \.presenceSent, \.presenceReceived,
+            \.pingsSent, \.pongsReceived, \.errorFrames,
             \.otherFrames, \.fragmentedMessages, \.protocolErrors, \.redisErrors, \.closedEarly, \.recovered,
             \.notRecovered, \.replayed, \.receivedBytes, \.sentBytes,
         ]
@@ -62,7 +64,6 @@ struct WorkerResult: Sendable {
         if firstRefusal == 0 { firstRefusal = other.firstRefusal }
         firstError = firstError ?? other.firstError
         firstProtocolError = firstProtocolError ?? other.firstProtocolError
-        publisherOpened = publisherOpened || other.publisherOpened
         deliveries += other.deliveries
         confirmations += other.confirmations
         closes.add(other.closes)

@@ -212,6 +212,9 @@ extension Worker {
             }
         } else if scenario == .chat, bytes.contains(text: "\"typing\"") {
             result.typingReceived += 1
+        } else if scenario == .chat, bytes.contains(text: "\"user_o") {
+            // Online, or offline.
+            result.presenceReceived += 1
         } else if scenario == .chat, bytes.contains(text: "\"pong\"") {
             result.pongsReceived += 1
         } else {
