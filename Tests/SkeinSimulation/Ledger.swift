@@ -178,7 +178,8 @@ final class Ledger {
     /// The device was there, and nothing on the way from one to the other may have been lost.
     private func mustHear(_ device: Device, _ sender: Sender, _ message: Int, _ word: Word) -> Bool {
         guard !world.scenario.faults.isLossy, isDue(device, sender, message, word) else { return false }
-        if isKept(device, sender) || device.node == sender.node || world.scenario.faults.redisIsSteady { return true }
+        if isKept(device, sender) || device.node == sender.node { return true }
+        if world.scenario.faults.redisIsSteady { return true }
         let isSteady = world.scenario.usesRedis
             && sender.sent[message].order > max(steadySince(device.node), steadySince(sender.node))
         if isSteady { world.reach(.dueSinceSteady) }

@@ -69,7 +69,7 @@ extension RouterCore {
         where state.fences[shard].step == .complete && state.sentSequence >= state.fences[shard].through {
             let ticket = FenceTicket(shard: shard, number: state.fences[shard].ticket)
             state.fences[shard].step = .marked
-            state.links[.publish].command(Awaited(kind: .canary), room: 256) { writer in
+            state.links[.publish].command(Awaited(kind: .canary), room: canaryRoom) { writer in
                 RESPCommand.writeArray(3, into: &writer)
                 writer.appendBulk("PUBLISH")
                 RESPCommand.writeBulk(state.canaryChannel.span, into: &writer)

@@ -77,7 +77,7 @@ extension RouterCore {
 
     /// How an event reached this node. Pushes come in the order in which events were published, and what a
     /// read brings may be ahead of them.
-    private enum Way { case push, read }
+    enum Way { case push, read }
 
     private func noteKept(_ sequence: UInt64, _ way: Way) {
         noteOwn(sequence, isPushed: way == .push)
@@ -87,12 +87,12 @@ extension RouterCore {
 
     /// Not before a shard has taken it: until then it waits in the journal.
     ///
-    /// - Parameter user: whose devices here have it now, or are not to have it; `nil` where nobody is here, or
-    ///   what it is a repetition of was noted.
-    private func noteGiven(_ source: EventSource, _ way: Way, to user: UInt32?) {
+    /// - Parameter user: whose open devices here have it now, or are not to have it; `nil` where that is noted.
+    func noteGiven(_ source: EventSource, _ way: Way, to user: UInt32?) {
         guard case .own(let sequence, _, _) = source else { return }
         noteKept(sequence, way)
-        guard let user, sequence < state.journal.nextSequence else { return }
+        // Who still waits was not given it.
+        guard let user, sequence < state.journal.nextSequence, hasOpenDevice(user) else { return }
         state.users[user].givenThrough = max(state.users[user].givenThrough, sequence)
     }
 
@@ -216,7 +216,10 @@ extension RouterCore {
         if state.users[user].isPlaced {
             isBroughtUp = bringUp(user, read, page, reply)
         } else if hasOpenDevice(user) {
-            if canRead, state.users[user].placesAt == .none { placeBehindMark(user, page.tip) }
+            // A mark is heard by who hears the user: the canary's channel was asked for before.
+            if canRead, state.users[user].hearing == .yes, state.users[user].placesAt == .none {
+                placeBehindMark(user, page.tip)
+            }
         } else {
             // What was heard meanwhile went to whoever was open, and is nothing to the others.
             state.users[user].last = max(page.tip, state.users[user].left)

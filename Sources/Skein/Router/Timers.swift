@@ -119,7 +119,7 @@ extension RouterCore {
         askOwn()
         guard state.links[.publish].isReady, state.links[.subscribe].isReady else { return }
         if state.canaryAsked == nil { state.canaryAsked = state.now }
-        state.links[.publish].command(Awaited(kind: .canary), room: 256) { writer in
+        state.links[.publish].command(Awaited(kind: .canary), room: canaryRoom) { writer in
             RESPCommand.writeArray(3, into: &writer)
             writer.appendBulk("PUBLISH")
             RESPCommand.writeBulk(state.canaryChannel.span, into: &writer)

@@ -132,7 +132,9 @@ extension RouterCore {
     ) -> Bool {
         beginWelcome(epoch, page.tip, .recovered, missed.count)
         for index in missed.reversed() {
-            let isWritten = withEvent(index, of: reply, user) { event, _ in
+            let isWritten = withEvent(index, of: reply, user) { event, source in
+                // It must not be given again should Redis fall silent.
+                noteGiven(source, .read, to: user)
                 // It is another connection now, and asked for nothing.
                 event.origin = .none
                 event.requestID = .empty

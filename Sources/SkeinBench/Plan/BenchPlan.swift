@@ -114,7 +114,16 @@ package struct BenchPlan: Sendable {
     /// Descriptors that the process needs: sockets, and what loops and reports open.
     package var descriptorsNeeded: Int { connectionsAtOnce + threads * 4 + 32 }
 
-    var connectionsAtOnce: Int { scenario == .connect ? connectConcurrency : connections + 1 }
+    var connectionsAtOnce: Int { scenario == .connect ? connectConcurrency : connections + publishers }
+
+    /// Connections besides, which only publish.
+    var publishers: Int { scenario == .fanout ? 1 : hasPresence ? threads : 0 }
+
+    /// chat: whoever leaves or returns is told of by a backend.
+    var hasPresence: Bool {
+        guard scenario == .chat, case .redis = publisher else { return false }
+        return true
+    }
 
     /// How many of `total` connections thread `number` of `threads` has: pairs go round.
     package static func share(of total: Int, number: Int, threads: Int) -> Int {

@@ -91,7 +91,7 @@ private extension BenchRun {
         var connecting = Connecting()
         connecting.baseline = MemoryUsage.read(processes: plan.processes)
         let baseline = Self.baselineConnections(plan)
-        let wanted = UInt64(plan.connections + (plan.scenario == .fanout ? 1 : 0))
+        let wanted = UInt64(plan.connections + plan.publishers)
         var paused: Int64 = 0
         let started = Instant.now()
         if baseline > 0 {

@@ -50,7 +50,7 @@ struct Connection: BitwiseCopyable {
         static let queued = Flags(rawValue: 64)
         /// chat: sends and gets nothing more until it has been away.
         static let parting = Flags(rawValue: 128)
-        /// The publisher of fanout, and its kind.
+        /// It only publishes: of fanout, or chat's presence; and its kind.
         static let publisher = Flags(rawValue: 256)
         static let redis = Flags(rawValue: 512)
         /// Has been open before.
@@ -75,6 +75,8 @@ struct Connection: BitwiseCopyable {
     var hint: UInt32 = 0
     /// Of the request, or since the last end.
     var since: Int64 = 0
+    /// chat: what is on its way to it and has no number: typing, presence, pongs.
+    var unnumbered: UInt32 = 0
     /// Head bytes already looked through.
     var scanned: Int32 = 0
 

@@ -178,7 +178,7 @@ extension Worker {
         let isConnect = plan.scenario == .connect
         let places = isConnect ? plan.connectConcurrency : plan.connections
         count = BenchPlan.share(of: places, number: number, threads: plan.threads)
-        let hasPublisher = plan.scenario == .fanout ? number == 0 : plan.hasPresence
+        let hasPublisher = number < plan.publishers
         connections = Slab(maxSlots: max(1, count + 1))
         timers = TimerWheel(start: .now(), granularityShift: 20)
         keys = HandshakeKeys(seed: UInt64.random(in: 1 ... .max))
@@ -292,12 +292,6 @@ extension Worker {
 }
 
 extension BenchPlan {
-    /// chat: whoever leaves or returns is told of by a backend.
-    var hasPresence: Bool {
-        guard scenario == .chat, case .redis = publisher else { return false }
-        return true
-    }
-
     var publisherTarget: BenchTarget? {
         guard scenario == .fanout, case .url(let target) = publisher else { return nil }
         return target

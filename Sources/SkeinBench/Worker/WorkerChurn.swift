@@ -23,7 +23,9 @@ extension Worker {
             connections[partner].state == .open, !connections[partner].flags.contains(.parting)
         else { return }
         let channel = "user:\(shared.plan.tokens.user(Int(connections[partner].identity)))"
-        if publishToRedis(messages.entry(Int(slot), presence), on: channel) { result.presenceSent += 1 }
+        guard publishToRedis(messages.entry(Int(slot), presence), on: channel) else { return }
+        connections[partner].unnumbered += 1
+        result.presenceSent += 1
     }
 
     /// Those of the leaving whose last message has arrived say goodbye. Once a turn would be too often.
@@ -37,7 +39,7 @@ extension Worker {
             // By a server that confirms.
             let isConfirmed = result.confirmations.delivered == 0
                 || streams[index].confirmed.next >= streams[index].confirmableEnd
-            if isQuiet, isConfirmed { sendClose(slot, code: 1000) }
+            if isQuiet, isConfirmed, connections[slot].unnumbered == 0 { sendClose(slot, code: 1000) }
         }
     }
 }

@@ -251,6 +251,7 @@ extension Worker {
         }
         result.returned += 1
         connections[slot].flags.remove(.parting)
+        connections[slot].unnumbered = 0
         tellPartner(of: slot, .online)
         result.absence.record(now - connections[slot].since)
     }

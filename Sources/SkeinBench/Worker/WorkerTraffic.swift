@@ -74,9 +74,13 @@ extension Worker {
         case 0..<14: _ = send(slot, .message, dueAt: dueAt)
         case 14..<17: _ = send(slot, .receipt, dueAt: dueAt)
         case 17..<19:
-            if mayTalk(slot), sendMessage(slot, .typing, number: 0, stream: 0) { result.typingSent += 1 }
+            guard mayTalk(slot), sendMessage(slot, .typing, number: 0, stream: 0) else { return }
+            connections[slot ^ 1].unnumbered += 1
+            result.typingSent += 1
         default:
-            if mayTalk(slot), sendMessage(slot, .ping, number: 0, stream: 0) { result.pingsSent += 1 }
+            guard mayTalk(slot), sendMessage(slot, .ping, number: 0, stream: 0) else { return }
+            connections[slot].unnumbered += 1
+            result.pingsSent += 1
         }
     }
 
@@ -210,16 +214,26 @@ extension Worker {
             if result.firstError == nil {
                 result.firstError = String(decoding: bytes.indices.prefix(200).map { bytes[$0] }, as: UTF8.self)
             }
-        } else if scenario == .chat, bytes.contains(text: "\"typing\"") {
-            result.typingReceived += 1
-        } else if scenario == .chat, bytes.contains(text: "\"user_o") {
-            // Online, or offline.
-            result.presenceReceived += 1
-        } else if scenario == .chat, bytes.contains(text: "\"pong\"") {
-            result.pongsReceived += 1
+        } else if scenario == .chat {
+            unnumbered(slot, bytes)
         } else {
             result.otherFrames += 1
         }
+    }
+
+    private mutating func unnumbered(_ slot: UInt32, _ bytes: Span<UInt8>) {
+        if bytes.contains(text: "\"typing\"") {
+            result.typingReceived += 1
+        } else if bytes.contains(text: "\"user_o") {
+            // Online, or offline.
+            result.presenceReceived += 1
+        } else if bytes.contains(text: "\"pong\"") {
+            result.pongsReceived += 1
+        } else {
+            result.otherFrames += 1
+            return
+        }
+        if connections[slot].unnumbered > 0 { connections[slot].unnumbered -= 1 }
     }
 }
 

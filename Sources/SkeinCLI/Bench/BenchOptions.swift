@@ -86,7 +86,9 @@ struct BenchTrafficOptions: ParsableArguments {
     var rest = 0.3
     @Option(help: ArgumentHelp("Wait as long for what is missing.", valueName: "s"))
     var grace = 5.0
-    @Option(help: ArgumentHelp("fanout: publish to this Redis; chat: say there who left and who is back.", valueName: "host:port"))
+    @Option(
+        help: ArgumentHelp(
+            "fanout: publish to this Redis; chat: say there who left and who is back.", valueName: "host:port"))
     var redis: String?
     @Option(help: ArgumentHelp("fanout: on this channel.", valueName: "c"))
     var channel = "websocket:broadcast"

@@ -38,7 +38,7 @@ package final class LogQueue: Sendable {
         self.write = write
     }
 
-    /// Lines that were dropped since the start, by the queue or by what stderr is.
+    /// Lines that were dropped since the start: by the queue, or with a batch that stderr did not take whole.
     package var droppedCount: UInt64 { lost.load(ordering: .relaxed) }
 
     package func push(_ line: LogLine) {
@@ -113,7 +113,8 @@ private extension LogQueue {
                 let line = LogLine(
                     millisecondsSince1970: Self.now(), level: .warning,
                     message: "log lines were dropped: the queue was full (raise LOG_LEVEL or "
-                        + "LOG_QUEUE_LINES), or stderr took nothing, as on a full disk", fields: [(key: "droppedTotal", value: "\(lost)")])
+                        + "LOG_QUEUE_LINES), or stderr took nothing, as on a full disk",
+                    fields: [(key: "droppedTotal", value: "\(lost)")])
                 text += line.write(as: format) + "\n"
             }
             if !write(text) { self.lost.add(UInt64(lines.count), ordering: .relaxed) }
