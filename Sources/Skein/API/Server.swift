@@ -60,6 +60,9 @@ public final class Server: Sendable {
         guard Set(samples.map(\.path)).count == samples.count else {
             throw ServerError("Two endpoints share one path: \(samples.map(\.path).joined(separator: ", ")).")
         }
+        guard configuration.redisPrefix.utf8.count <= ServerConfiguration.redisPrefixBytesMax else {
+            throw ServerError("The prefix in Redis has at most \(ServerConfiguration.redisPrefixBytesMax) bytes.")
+        }
         let proxies = try ProxyTrust(configuration)
         let cores = CPUSet.allowed()
         let shardCount = configuration.shardCount > 0 ? configuration.shardCount : max(1, cores.count)

@@ -128,8 +128,9 @@ public struct ServerConfiguration: Sendable {
     public var echoPath: String?
     /// The echo endpoint takes anyone. For development.
     public var echoIsOpen = false
-    /// Skein's own keys and channels in Redis start with it.
+    /// Skein's own keys and channels in Redis start with it; at most ``redisPrefixBytesMax`` bytes.
     public var redisPrefix = "ws:"
+    public static let redisPrefixBytesMax = 64
     /// The host by which clients and other nodes' operators reach this node; `nil`: the one it listens
     /// on, and where that is every address, the machine's name.
     public var advertisedHost: String?

@@ -175,8 +175,9 @@ extension RouterCore {
         state.unacknowledgedSubscribes = max(0, state.unacknowledgedSubscribes - 1)
         guard let user = state.users.find(id, hash: UserHash.of(id)) else { return }
         state.users[user].hearing = .yes
-        // Heard before, and then not for a while: whatever was said meanwhile is in history.
-        if state.users[user].isPlaced { catchUp(user) }
+        // Heard before, and then not for a while: whatever was said meanwhile is in history. A read that is out
+        // may be of before.
+        if state.users[user].isPlaced || state.users[user].reads > 0 { catchUp(user) }
         serveWaiters(of: user)
     }
 

@@ -129,8 +129,6 @@ extension RouterCore {
             if state.users[user].isPlaced || state.users[user].heardOthers {
                 state.users[user].isPlaced = false
                 state.users[user].heardOthers = false
-                // Who comes instead of them has what was accepted before; what comes behind is theirs.
-                state.users[user].givenThrough = state.users[user].deliveredThrough
                 if state.users[user].deviceCount > 0 { sendBack(user) }
             }
             if isWaitedFor { serveWaiters(of: user) }

@@ -91,9 +91,11 @@ extension RouterCore {
     func noteGiven(_ source: EventSource, _ way: Way, to user: UInt32?) {
         guard case .own(let sequence, _, _) = source else { return }
         noteKept(sequence, way)
+        guard let user, sequence < state.journal.nextSequence, sequence > state.users[user].givenThrough else {
+            return
+        }
         // Who still waits was not given it.
-        guard let user, sequence < state.journal.nextSequence, hasOpenDevice(user) else { return }
-        state.users[user].givenThrough = max(state.users[user].givenThrough, sequence)
+        if hasOpenDevice(user) { state.users[user].givenThrough = sequence }
     }
 
     /// Whether the user's devices here are to get an event that was heard, or read.
@@ -155,6 +157,7 @@ extension RouterCore {
             if read.from == nil, state.users[read.user].isPlaced { read.from = state.users[read.user].last }
             read.acknowledged = state.acknowledgedSequence
             read.heard = state.users[read.user].left
+            read.epoch = state.epoch
             write(read)
             state.readsOut.append(read)
         }
@@ -207,7 +210,7 @@ extension RouterCore {
             giveUp(user, read)
             return
         }
-        if page.tip < read.heard {
+        if page.tip < read.heard, read.epoch == state.epoch {
             // What it had published before it was asked is not there: it would be read for without end.
             eventsWereLost()
             if state.users[user].left == read.heard { state.users[user].left = .none }
@@ -323,7 +326,9 @@ extension RouterCore {
     /// Redis stands behind a place where this node had already seen it when it asked. What a client says of
     /// its place proves nothing.
     private func hasLost(_ read: HistoryRead, _ page: HistoryPage) -> Bool {
-        guard read.waiter == ConnectionRecord.none, let from = read.from else { return false }
+        guard read.waiter == ConnectionRecord.none, read.epoch == state.epoch, let from = read.from else {
+            return false
+        }
         return page.tip < from
     }
 

@@ -112,6 +112,8 @@ struct HistoryRead: BitwiseCopyable {
     var acknowledged: UInt64 = 0
     /// What had been heard of the user on its channel by then.
     var heard = Offset.none
+    /// And the epoch: what was known of one says nothing of the next.
+    var epoch: UInt64?
 }
 
 /// Up to where another node's events have been heard.

@@ -109,6 +109,8 @@ package struct BenchPlan: Sendable {
         static let dueTimesMax = 4_096
         static let fanoutSlots = 65_536
         static let handshakeSeconds = 10
+        /// chat: who wants to leave waits as long for what has no number.
+        static let unnumberedNanoseconds: Int64 = 2_000_000_000
     }
 
     /// Descriptors that the process needs: sockets, and what loops and reports open.

@@ -73,7 +73,7 @@ struct Connection: BitwiseCopyable {
     var life: UInt32 = 0
     /// Where the last marker was found.
     var hint: UInt32 = 0
-    /// Of the request, or since the last end.
+    /// Of the request, since it wants to leave, or since the last end.
     var since: Int64 = 0
     /// chat: what is on its way to it and has no number: typing, presence, pongs.
     var unnumbered: UInt32 = 0

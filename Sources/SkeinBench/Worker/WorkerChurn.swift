@@ -11,7 +11,9 @@ extension Worker {
             churnAt += churnPeriod
             let slot = UInt32(churnNext)
             churnNext = (churnNext + 1) % count
-            if connections[slot].state == .open { connections[slot].flags.insert(.parting) }
+            guard connections[slot].state == .open, !connections[slot].flags.contains(.parting) else { continue }
+            connections[slot].flags.insert(.parting)
+            connections[slot].since = now
         }
     }
 
@@ -39,7 +41,10 @@ extension Worker {
             // By a server that confirms.
             let isConfirmed = result.confirmations.delivered == 0
                 || streams[index].confirmed.next >= streams[index].confirmableEnd
-            if isQuiet, isConfirmed, connections[slot].unnumbered == 0 { sendClose(slot, code: 1000) }
+            // What is lost without a number must not keep it for ever: the verdict tells of that.
+            let isAll = connections[slot].unnumbered == 0
+                || now - connections[slot].since > BenchPlan.Limits.unnumberedNanoseconds
+            if isQuiet, isConfirmed, isAll { sendClose(slot, code: 1000) }
         }
     }
 }

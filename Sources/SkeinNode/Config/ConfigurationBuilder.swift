@@ -86,6 +86,12 @@ private extension ConfigurationBuilder {
         server.shardCount = values.integer("WS_SHARDS") ?? server.shardCount
         server.io = values.text("WS_IO").flatMap(IOChoice.init) ?? server.io
         server.redisPrefix = values.text("WS_REDIS_PREFIX") ?? server.redisPrefix
+        if server.redisPrefix.utf8.count > ServerConfiguration.redisPrefixBytesMax {
+            fail(
+                "WS_REDIS_PREFIX",
+                "WS_REDIS_PREFIX has \(server.redisPrefix.utf8.count) bytes; each key carries it, so take "
+                    + "\(ServerConfiguration.redisPrefixBytesMax) at most.")
+        }
         server.advertisedHost = values.text("WS_ADVERTISE_HOST")
         server.pinning = makePinning(shards: server.shardCount)
         server.limits = makeLimits()

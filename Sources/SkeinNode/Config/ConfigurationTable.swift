@@ -214,7 +214,7 @@ package enum ConfigurationTable {
             "The name that Redis's certificate has to hold; unset: the host connected to."),
         ConfigurationKey(
             "WS_REDIS_PREFIX", .text, default: "ws:",
-            "Skein's own keys and channels in Redis start with it."),
+            "Skein's own keys and channels in Redis start with it: 64 bytes at most."),
         ConfigurationKey(
             "READY_WHEN_DEGRADED", .boolean, default: "false",
             "Whether /ready stays 200 while Redis is gone."),

@@ -122,6 +122,7 @@ private let secret = "0123456789abcdef0123456789abcdef"
         ("JWT_SECRET", "short"), ("API_KEY", "\(secret),short"), ("WS_RECEIVE_BUFFERS", "500"),
         ("WS_PONG_TIMEOUT", "20s"), ("WS_SEND_QUEUE_BYTES", "2KiB"), ("WS_MESSAGE_BURST", "0"),
         ("AUTH_SESSION", "required"), ("WS_ADAPTER", "redis"), ("WS_ECHO_PATH", "/ws"),
+        ("WS_REDIS_PREFIX", String(repeating: "p", count: 65)),
         ("WS_ALLOWED_ORIGINS", "example.com"), ("CONTROL_LISTEN", "0.0.0.0:8080"),
         ("DRAIN_WAVE", "40s"), ("WS_HANDSHAKE_BURST", "0"),
     ])
