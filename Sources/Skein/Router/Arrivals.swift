@@ -32,8 +32,9 @@ extension RouterCore {
             state.users[user].heardOthers = false
             // Who was to come back has gone.
             state.users[user].owedReturn = .none
-            // What is under way to Redis is not for it, and comes after what is known here.
-            if state.journal.count > 0 { state.users[user].isPlaced = false }
+            // What this node accepted before is not for it, and may come after what is known here: it is on its
+            // way to Redis, or, already answered, on its way back.
+            state.users[user].isPlaced = false
         }
         state.users[user].deviceCount += 1
         state.users[user].change &+= 1
