@@ -69,10 +69,7 @@ extension RouterCore {
         where state.fences[shard].step == .complete && state.sentSequence >= state.fences[shard].through {
             let ticket = FenceTicket(shard: shard, number: state.fences[shard].ticket)
             state.fences[shard].step = .marked
-            state.links[.publish].command(Awaited(kind: .canary), room: canaryRoom) { writer in
-                RESPCommand.writeArray(3, into: &writer)
-                writer.appendBulk("PUBLISH")
-                RESPCommand.writeBulk(state.canaryChannel.span, into: &writer)
+            publishOnCanary { writer in
                 RESPCommand.beginBulk(bytes: Self.mark.utf8CodeUnitCount + 16, into: &writer)
                 writer.append(Self.mark)
                 writer.appendHex(ticket.rawValue)

@@ -20,16 +20,10 @@ extension RouterCore {
         return state.users[user].deviceCount > waiting
     }
 
-    /// A PUBLISH of any mark on the canary's channel.
-    var canaryRoom: Int { state.canaryChannel.count + 160 }
-
     func placeBehindMark(_ user: UInt32, _ tip: Offset) {
         state.users[user].placesAt = tip
         let generation = state.users.generation(of: user)
-        state.links[.publish].command(Awaited(kind: .canary), room: canaryRoom) { writer in
-            RESPCommand.writeArray(3, into: &writer)
-            writer.appendBulk("PUBLISH")
-            RESPCommand.writeBulk(state.canaryChannel.span, into: &writer)
+        publishOnCanary { writer in
             let bytesMax = Self.placeMark.utf8CodeUnitCount + 16 + Offset.textBytesMax
             ByteWriter.withTemporary(capacity: bytesMax) { text in
                 text.append(Self.placeMark)

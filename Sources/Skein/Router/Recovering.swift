@@ -87,7 +87,8 @@ extension RouterCore {
 
     /// Not before a shard has taken it: until then it waits in the journal.
     ///
-    /// - Parameter user: whose open devices here have it now, or are not to have it; `nil` where that is noted.
+    /// - Parameter user: whose open devices here have it now, or are not to have it; `nil` where that is noted, or
+    ///   none is open.
     func noteGiven(_ source: EventSource, _ way: Way, to user: UInt32?) {
         guard case .own(let sequence, _, _) = source else { return }
         noteKept(sequence, way)
@@ -230,7 +231,7 @@ extension RouterCore {
             state.users[user].placesAt = .none
             // What is replayed from here must not be given again should Redis fall silent.
             for index in page.offsets.indices {
-                _ = withEvent(index, of: reply, user) { _, source in noteGiven(source, .read, to: user) }
+                _ = withEvent(index, of: reply, user) { _, source in noteGiven(source, .read, to: nil) }
             }
         }
         if isBroughtUp {

@@ -112,6 +112,17 @@ extension RouterCore {
 
     // MARK: Canary
 
+    /// On the channel that only this node hears: the canary, and the marks of fences and places.
+    func publishOnCanary(_ payload: (inout ByteWriter) -> Void) {
+        let room = state.canaryChannel.count + 160
+        state.links[.publish].command(Awaited(kind: .canary), room: room) { writer in
+            RESPCommand.writeArray(3, into: &writer)
+            writer.appendBulk("PUBLISH")
+            RESPCommand.writeBulk(state.canaryChannel.span, into: &writer)
+            payload(&writer)
+        }
+    }
+
     private func askCanary() {
         guard state.now >= state.canaryDue else { return }
         state.canaryDue = state.now.advanced(byMilliseconds: Self.canaryMilliseconds)
@@ -119,12 +130,7 @@ extension RouterCore {
         askOwn()
         guard state.links[.publish].isReady, state.links[.subscribe].isReady else { return }
         if state.canaryAsked == nil { state.canaryAsked = state.now }
-        state.links[.publish].command(Awaited(kind: .canary), room: canaryRoom) { writer in
-            RESPCommand.writeArray(3, into: &writer)
-            writer.appendBulk("PUBLISH")
-            RESPCommand.writeBulk(state.canaryChannel.span, into: &writer)
-            writer.appendBulk(decimal: state.now.nanoseconds)
-        }
+        publishOnCanary { $0.appendBulk(decimal: state.now.nanoseconds) }
     }
 
     /// The presence link has a canary of its own: a write once a second that finds nothing to
