@@ -183,6 +183,8 @@ final class FakeRedis {
         func argument(_ index: Int) -> [UInt8] { Array(input[command[index]]) }
         let name = command[0]
         switch (input[name.lowerBound], name.count) {
+        case (UInt8(ascii: "P"), 7) where input[name.lowerBound + 1] == UInt8(ascii: "E"):
+            reply(connection, ":1\r\n")
         case (UInt8(ascii: "P"), 7): publish(argument(1), argument(2), from: connection)
         case (UInt8(ascii: "R"), 4): reply(connection, "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n")
         // Nobody revokes anything here.
@@ -204,6 +206,11 @@ final class FakeRedis {
             reply(connection, "+OK\r\n")
         case (UInt8(ascii: "H"), 4) where input[name.lowerBound + 1] == UInt8(ascii: "S"):
             devices[argument(1), default: [:]][argument(2)] = argument(3)
+            reply(connection, ":1\r\n")
+        case (UInt8(ascii: "H"), 4) where input[name.lowerBound + 1] == UInt8(ascii: "L"):
+            reply(connection, ":\(devices[argument(1)]?.count ?? 0)\r\n")
+        case (UInt8(ascii: "S"), 4):
+            add(argument(2), to: argument(1))
             reply(connection, ":1\r\n")
         case (UInt8(ascii: "H"), 4):
             devices[argument(1)]?[argument(2)] = nil

@@ -47,8 +47,13 @@ extension FakeRedis {
         case "--skein append": append(keys, arguments, from: connection)
         case "--skein read":
             connection.stream.peerWrites(history.read(keys[0], from: arguments[0], countMax: arguments[1]))
-        case "--skein arrive":
-            reply(connection, arrive(keys, arguments) ? ":1\r\n" : ":0\r\n")
+        case "--skein crowded": reply(connection, isWithin(keys, arguments) ? ":1\r\n" : ":0\r\n")
+        case "--skein named":
+            if registry.nodes[arguments[0]] == nil {
+                world.reach(.namedBeforeLease)
+                registry.nodes[arguments[0]] = world.now / 1_000_000 + Int64(number(arguments[2]))
+            }
+            reply(connection, ":0\r\n")
         case "--skein quiet":
             registry.users[keys[3]]?.remove(arguments[1])
             reply(connection, ":0\r\n")
@@ -94,29 +99,29 @@ extension FakeRedis {
         (registry.leases[lease]?.until ?? 0) > world.now / 1_000_000
     }
 
-    private func arrive(_ keys: [[UInt8]], _ arguments: [[UInt8]]) -> Bool {
-        let most = number(arguments[2])
+    /// Whether a user's devices of living nodes are as many as may be: the newest goes otherwise.
+    private func isWithin(_ keys: [[UInt8]], _ arguments: [[UInt8]]) -> Bool {
         var fields = devices[keys[0]] ?? [:]
-        if most > 0, fields.count >= most, fields[arguments[0]] == nil {
-            for field in fields.keys {
-                let node = Array(field.prefix(16))
-                if node != arguments[3], !lives(arguments[4] + node) { fields[field] = nil }
-            }
-            devices[keys[0]] = fields
-            guard fields.count < most else {
-                world.reach(.refusedByAllNodes)
-                return false
-            }
+        for field in fields.keys {
+            let node = Array(field.prefix(16))
+            if node != arguments[2], !lives(arguments[3] + node) { fields[field] = nil }
         }
-        devices[keys[0], default: [:]][arguments[0]] = arguments[1]
-        registry.users[keys[3], default: []].insert(arguments[8])
-        if arguments[10] == Array("1".utf8) { registry.said[keys[4], default: []].insert(arguments[0]) }
-        let lease = Int64(number(arguments[11]))
-        if lease > 0, registry.nodes[arguments[3]] == nil {
-            world.reach(.namedBeforeLease)
-            registry.nodes[arguments[3]] = world.now / 1_000_000 + lease
+        let isWithin = fields.count <= number(arguments[1])
+        if !isWithin {
+            world.reach(.refusedByAllNodes)
+            fields[arguments[0]] = nil
         }
-        return true
+        devices[keys[0]] = fields
+        return isWithin
+    }
+
+    /// `SADD key member`: of the users that a node has devices of, or of devices that were said.
+    func add(_ member: [UInt8], to key: [UInt8]) {
+        if key.ends(with: ":said") {
+            registry.said[key, default: []].insert(member)
+        } else {
+            registry.users[key, default: []].insert(member)
+        }
     }
 
     /// As many users as a step takes, or fewer: there may be none as large as a real one here.
@@ -186,6 +191,8 @@ extension FakeRedis {
 }
 
 private extension Array where Element == UInt8 {
+    func ends(with text: String) -> Bool { suffix(text.utf8.count).elementsEqual(text.utf8) }
+
     func contains(_ part: [UInt8]) -> Bool {
         guard count >= part.count else { return false }
         return (0...count - part.count).contains { self[$0..<$0 + part.count].elementsEqual(part) }

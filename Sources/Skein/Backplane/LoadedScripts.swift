@@ -1,4 +1,4 @@
-// The scripts that run with each event, each arrival or each leaving: a link gives them to Redis once, when
+// The scripts that run with each event or each leaving: a link gives them to Redis once, when
 // it greets, and calls them by the hash that Redis answers. A Redis that has forgotten one costs the link,
 // and the next gives it again. All others are rarer, or on the link that the lease needs, and go along whole.
 
@@ -6,13 +6,13 @@ internal import SkeinWire
 
 struct LoadedScripts {
     enum Name: UInt32, CaseIterable {
-        case append, arrive, quiet
+        case append, quiet
 
         /// The link that calls it.
         var role: RedisLink.Role {
             switch self {
             case .append: .publish
-            case .arrive, .quiet: .presence
+            case .quiet: .presence
             }
         }
     }
@@ -32,7 +32,6 @@ struct LoadedScripts {
                         ageMilliseconds: Int(limits.historyAge.milliseconds),
                         positionMilliseconds: Int(max(limits.historyPositionAge, limits.historyAge).milliseconds))
                     : nil
-            case .arrive: PresenceScripts.arrive
             case .quiet: PresenceScripts.quiet
             }
         }.map { $0.map { Array($0.utf8) } }

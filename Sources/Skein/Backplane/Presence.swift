@@ -30,7 +30,8 @@ extension RouterCore {
         return true
     }
 
-    /// A device came, or is said again after a reconnect.
+    /// A device came, or is said again after a reconnect. Plain commands: a script that does the same costs
+    /// Redis half as much again.
     ///
     /// - Parameter waiter: who waits to hear whether the user may have one more; `nil`: it is here.
     /// - Returns: whether it was handed to Redis.
@@ -38,8 +39,11 @@ extension RouterCore {
     func writeDevice(
         _ user: UInt32, _ reference: ConnectionReference, _ agent: Bytes, waiter: UInt32? = nil
     ) -> Bool {
+        let isFirst = state.presentCount == 0
+        if !state.users[user].isPresent { state.presentCount += 1 }
         state.users[user].isPresent = true
         guard state.links[.presence].isReady else { return false }
+        if !state.isCluster { noteDevice(user, reference, isFirst: isFirst) }
         state.json.clear()
         state.json.writer.append("{\"socketId\":\"")
         appendConnectionID(reference, to: &state.json.writer)
@@ -50,56 +54,95 @@ extension RouterCore {
         state.json.writer.append("},\"timestamp\":\"")
         state.json.writer.append(state.timestamp.bytes)
         state.json.writer.append("\"}")
-        guard !state.isCluster else { return writeDeviceOfCluster(user, reference) }
-        let id = state.users.id(of: user)
-        let device = state.json.bytes
-        let max = waiter == nil ? 0 : state.limits.connectionsPerUserMax
-        let awaited = waiter.map {
-            Awaited(kind: .arrival, argument: $0, generation: state.waiters.generation(of: $0))
-        }
-        let room = 4 * id.count + device.count + 3 * state.registry.usersKey.count + 704
-        let isNoted = state.restatement.isUnderWay
-        return presenceCommand(room: room, awaiting: awaited ?? Awaited(kind: .write)) { writer in
-            state.scripts.writeCall(.arrive, keys: 6, arguments: 12, into: &writer)
-            writer.appendBulk("presence:devices:", id)
-            writer.appendBulk("presence:", id)
-            writer.appendBulk("online:", id)
-            RESPCommand.writeBulk(state.registry.usersKey.span, into: &writer)
-            RESPCommand.writeBulk(state.registry.saidKey.span, into: &writer)
-            RESPCommand.writeBulk(state.registry.nodesKey.span, into: &writer)
-            writer.append("$33\r\n")
-            appendConnectionID(reference, to: &writer)
-            writer.append("\r\n")
-            writer.appendBulk(device)
-            writer.appendBulk(decimal: Int64(max))
-            writer.appendBulk(hex: state.node)
-            RESPCommand.writeBulk(state.registry.leasePrefix.span, into: &writer)
-            writer.appendBulk(decimal: state.wallMilliseconds / 1_000)
-            writer.appendBulk(decimal: Self.presenceSeconds)
-            writer.appendBulk(decimal: Self.onlineSeconds)
-            writer.appendBulk(id)
-            writer.appendBulk(decimal: NodeRegistry.leftoverMilliseconds)
-            writer.appendBulk(isNoted ? "1" : "0")
-            writer.appendBulk(decimal: state.registry.namesItself ? state.limits.nodeLease.milliseconds : 0)
-        }
-    }
-
-    /// There a script cannot have all keys, so each goes alone: nobody counts over nodes, and the keys'
-    /// own time clears up.
-    private func writeDeviceOfCluster(_ user: UInt32, _ reference: ConnectionReference) -> Bool {
         let id = state.users.id(of: user)
         let device = state.json.bytes
         let isSent = presenceCommand(room: id.count + device.count + 160) { writer in
             RESPCommand.writeArray(4, into: &writer)
             writer.appendBulk("HSET")
             writer.appendBulk("presence:devices:", id)
-            writer.append("$33\r\n")
-            appendConnectionID(reference, to: &writer)
-            writer.append("\r\n")
+            appendBulk(reference, to: &writer)
             writer.appendBulk(device)
         }
-        renew(user)
-        return isSent
+        renew(user, isRenewal: false)
+        guard isSent, let waiter else { return isSent }
+        let awaited = Awaited(kind: .arrival, argument: waiter, generation: state.waiters.generation(of: waiter))
+        return presenceCommand(room: id.count + 64, awaiting: awaited) { writer in
+            RESPCommand.writeArray(2, into: &writer)
+            writer.appendBulk("HLEN")
+            writer.appendBulk("presence:devices:", id)
+        }
+    }
+
+    /// For those who clear up after this node, and for its own sweep.
+    private func noteDevice(_ user: UInt32, _ reference: ConnectionReference, isFirst: Bool) {
+        let isRestating = state.restatement.isUnderWay
+        if state.registry.namesItself { nameNode() }
+        addToSet(state.registry.usersKey) { writer in writer.appendBulk(state.users.id(of: user)) }
+        // The key is new, or was put aside. From then on beats keep it.
+        if isFirst || isRestating { keep(state.registry.usersKey) }
+        guard isRestating else { return }
+        addToSet(state.registry.saidKey) { writer in appendBulk(reference, to: &writer) }
+        keep(state.registry.saidKey)
+    }
+
+    private func addToSet(_ key: [UInt8], _ writeMember: (inout ByteWriter) -> Void) {
+        presenceCommand(room: key.count + UserID.lengthMax + 64) { writer in
+            RESPCommand.writeArray(3, into: &writer)
+            writer.appendBulk("SADD")
+            RESPCommand.writeBulk(key.span, into: &writer)
+            writeMember(&writer)
+        }
+    }
+
+    private func keep(_ key: [UInt8]) {
+        presenceCommand(room: key.count + 96) { writer in
+            RESPCommand.writeArray(3, into: &writer)
+            writer.appendBulk("PEXPIRE")
+            RESPCommand.writeBulk(key.span, into: &writer)
+            writer.appendBulk(decimal: NodeRegistry.leftoverMilliseconds)
+        }
+    }
+
+    private func nameNode() {
+        let key = state.registry.nodesKey
+        presenceCommand(room: PresenceScripts.named.utf8CodeUnitCount + key.count + 192) { writer in
+            RESPCommand.writeArray(7, into: &writer)
+            writer.appendBulk("EVAL")
+            writer.appendBulk(PresenceScripts.named)
+            writer.appendBulk("1")
+            RESPCommand.writeBulk(key.span, into: &writer)
+            writer.appendBulk(hex: state.node)
+            writer.appendBulk(decimal: NodeRegistry.leftoverMilliseconds)
+            writer.appendBulk(decimal: state.limits.nodeLease.milliseconds)
+        }
+    }
+
+    /// Redis has more devices of a waiter's user than may be: whether they are alive is asked where all are
+    /// written, and if so this one goes.
+    ///
+    /// - Returns: whether it was handed to Redis.
+    func askWhetherCrowded(_ place: UInt32) -> Bool {
+        let waiter = state.waiters[place]
+        let id = state.users.id(of: waiter.user)
+        let awaited = Awaited(kind: .crowded, argument: place, generation: state.waiters.generation(of: place))
+        let room = PresenceScripts.crowded.utf8CodeUnitCount + id.count + state.registry.leasePrefix.count + 256
+        return presenceCommand(room: room, awaiting: awaited) { writer in
+            RESPCommand.writeArray(8, into: &writer)
+            writer.appendBulk("EVAL")
+            writer.appendBulk(PresenceScripts.crowded)
+            writer.appendBulk("1")
+            writer.appendBulk("presence:devices:", id)
+            appendBulk(waiter.reference, to: &writer)
+            writer.appendBulk(decimal: Int64(state.limits.connectionsPerUserMax))
+            writer.appendBulk(hex: state.node)
+            RESPCommand.writeBulk(state.registry.leasePrefix.span, into: &writer)
+        }
+    }
+
+    private func appendBulk(_ reference: ConnectionReference, to writer: inout ByteWriter) {
+        writer.append("$33\r\n")
+        appendConnectionID(reference, to: &writer)
+        writer.append("\r\n")
     }
 
     private func appendConnectionID(_ reference: ConnectionReference, to writer: inout ByteWriter) {
@@ -109,15 +152,15 @@ extension RouterCore {
     }
 
     /// Keeps a user's keys alive.
-    func renew(_ user: UInt32) {
+    private func renew(_ user: UInt32, isRenewal: Bool = true) {
         let id = state.users.id(of: user)
-        presenceCommand(room: id.count + 96, isRenewal: true) { writer in
+        presenceCommand(room: id.count + 96, isRenewal: isRenewal) { writer in
             RESPCommand.writeArray(3, into: &writer)
             writer.appendBulk("EXPIRE")
             writer.appendBulk("presence:devices:", id)
             writer.appendBulk(decimal: Self.presenceSeconds)
         }
-        presenceCommand(room: id.count + 96, isRenewal: true) { writer in
+        presenceCommand(room: id.count + 96, isRenewal: isRenewal) { writer in
             RESPCommand.writeArray(5, into: &writer)
             writer.appendBulk("SET")
             writer.appendBulk("presence:", id)
@@ -125,7 +168,7 @@ extension RouterCore {
             writer.appendBulk("EX")
             writer.appendBulk(decimal: Self.presenceSeconds)
         }
-        presenceCommand(room: id.count + 128, isRenewal: true) { writer in
+        presenceCommand(room: id.count + 128, isRenewal: isRenewal) { writer in
             RESPCommand.writeArray(5, into: &writer)
             writer.appendBulk("SET")
             writer.appendBulk("online:", id)
@@ -141,9 +184,7 @@ extension RouterCore {
             RESPCommand.writeArray(3, into: &writer)
             writer.appendBulk("HDEL")
             writer.appendBulk("presence:devices:", id)
-            writer.append("$33\r\n")
-            appendConnectionID(reference, to: &writer)
-            writer.append("\r\n")
+            appendBulk(reference, to: &writer)
         }
     }
 
@@ -155,6 +196,7 @@ extension RouterCore {
     func endPresence(_ user: UInt32, after quiet: Int = 0) {
         guard state.users[user].isPresent else { return }
         state.users[user].isPresent = false
+        state.presentCount -= 1
         // In a cluster the keys' own time ends them.
         guard !state.isCluster else { return }
         let id = state.users.id(of: user)

@@ -64,8 +64,9 @@ struct Awaited: BitwiseCopyable {
         case revocation, revocations
         /// One that Redis turned out not to have.
         case restoredRevocation
-        /// A device that comes, and whether its user may have one more.
-        case arrival
+        /// How many devices the user of one that comes has, and, where they are too many, whether they are
+        /// alive.
+        case arrival, crowded
         /// A step through what is left of the departed.
         case sweep
         /// This node's lease, all nodes' leases, and what a dead one left.

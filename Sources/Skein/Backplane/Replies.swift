@@ -135,9 +135,9 @@ extension RouterCore {
 
     @inline(__always)
     private func answered(_ role: RedisLink.Role, _ awaited: Awaited, _ reply: LineReply) {
-        var isPresent: Bool?
+        var number: Int64?
         switch reply {
-        case .integer(let number): isPresent = number != 0
+        case .integer(let value): number = value
         case .error(let text):
             refused(role, awaited, text)
             return
@@ -145,6 +145,7 @@ extension RouterCore {
             if awaited.kind == .revocations { revocationsHeard([]) }
         case .status, .null, .other: break
         }
+        let isPresent = number.map { $0 != 0 }
         switch awaited.kind {
         case .publish: acknowledged()
         case .append:
@@ -160,7 +161,8 @@ extension RouterCore {
         case .poll: pollAnswered(awaited, isPresent)
         case .probe: probeAnswered()
         case .revocation: revocationConfirmed()
-        case .arrival: arrivalAnswered(awaited, isPresent)
+        case .arrival: arrivalAnswered(awaited, number)
+        case .crowded: crowdAnswered(awaited, isPresent)
         case .sweep: swept(awaited, hasMore: isPresent == true)
         case .beat: beatAnswered(was: isPresent ?? true)
         case .authenticate, .select, .role, .load, .canary, .write, .pulse, .ending, .revocations, .nodes, .clear,
@@ -188,6 +190,7 @@ extension RouterCore {
         }
         if awaited.kind == .session { sessionAnswered(awaited, nil) }
         if awaited.kind == .arrival { arrivalAnswered(awaited, nil) }
+        if awaited.kind == .crowded { crowdAnswered(awaited, nil) }
         if awaited.kind == .sweep { swept(awaited, hasMore: false) }
         if awaited.kind == .revocation || awaited.kind == .revocations || awaited.kind == .restoredRevocation {
             revocationRefused(awaited.kind, text)
@@ -242,7 +245,7 @@ extension RouterCore {
         switch awaited.kind {
         case .authenticate, .select, .role, .setName: .greeting
         case .publish, .canary: .publish(prefix: state.channelPrefix)
-        case .probe, .write, .arrival, .sweep: .presence(prefix: state.channelPrefix)
+        case .probe, .write, .arrival, .crowded, .sweep: .presence(prefix: state.channelPrefix)
         case .pulse: .own
         case .beat, .nodes, .clear: .registry(prefix: state.channelPrefix)
         case .load: need(ofScript: LoadedScripts.Name(rawValue: awaited.argument))
@@ -256,7 +259,7 @@ extension RouterCore {
     private func need(ofScript name: LoadedScripts.Name?) -> RedisNeed {
         switch name {
         case .append, nil: .append(prefix: state.channelPrefix)
-        case .arrive, .quiet: .presence(prefix: state.channelPrefix)
+        case .quiet: .presence(prefix: state.channelPrefix)
         }
     }
 

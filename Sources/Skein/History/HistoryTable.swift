@@ -7,7 +7,6 @@ internal import SkeinIO
 
 struct HistoryUser: UserKeyed {
     var id: StoredUserID
-    var hash: UInt64
     /// The newest event's offset.
     var position: Offset
     /// What had been appended when this record was made.
@@ -111,9 +110,8 @@ struct HistoryTable: ~Copyable {
             unlink(user)
         } else {
             if users.count == limits.usersMax { forget(oldest) }
-            let record = HistoryUser(
-                id: StoredUserID(copying: id), hash: hash, position: .none, born: appended &- 1)
-            guard let new = users.insert(record) else {
+            let record = HistoryUser(id: StoredUserID(copying: id), position: .none, born: appended &- 1)
+            guard let new = users.insert(record, hash: hash) else {
                 preconditionFailure("a table of users has no room for its own number")
             }
             user = new

@@ -19,8 +19,7 @@ extension RouterCore {
         if let known = state.users.find(id, hash: hash) {
             user = known
         } else {
-            let record = RoutedUser(id: StoredUserID(copying: id), hash: hash)
-            guard let new = state.users.insert(record) else {
+            guard let new = state.users.insert(RoutedUser(id: StoredUserID(copying: id)), hash: hash) else {
                 answer(reference, .unavailable)
                 return
             }
@@ -34,7 +33,7 @@ extension RouterCore {
             state.users[user].owedReturn = .none
             // What this node accepted before is not for it, and may come after what is known here: it is on its
             // way to Redis, or, already answered, on its way back.
-            state.users[user].isPlaced = false
+            state.users[user].place = .unknown
         }
         state.users[user].deviceCount += 1
         state.users[user].change &+= 1
@@ -71,8 +70,16 @@ extension RouterCore {
             && state.refusedWrites == nil && !state.isLocal
     }
 
-    /// Redis has counted the user's devices. - Parameter isWithin: `nil` where it could not.
-    func arrivalAnswered(_ awaited: Awaited, _ isWithin: Bool?) {
+    /// Redis has counted the user's devices. - Parameter count: `nil` where it could not.
+    func arrivalAnswered(_ awaited: Awaited, _ count: Int64?) {
+        let place = awaited.argument
+        guard state.waiters.isLive(place, generation: awaited.generation) else { return }
+        let isCrowded = count ?? 0 > state.limits.connectionsPerUserMax
+        if !isCrowded || !askWhetherCrowded(place) { givePlace(place) }
+    }
+
+    /// And looked which of them are alive. - Parameter isWithin: `nil` where it could not.
+    func crowdAnswered(_ awaited: Awaited, _ isWithin: Bool?) {
         let place = awaited.argument
         guard state.waiters.isLive(place, generation: awaited.generation) else { return }
         if isWithin == false { endWaiter(place, .tooMany) } else { givePlace(place) }
@@ -201,7 +208,7 @@ extension RouterCore {
         state.unacknowledgedSubscribes = 0
         for user in 0..<UInt32(state.users.highWater) where state.users.isLive(user) {
             state.users[user].hearing = .no
-            state.users[user].placesAt = .none
+            if state.users[user].awaitsMark { state.users[user].place = .unknown }
             serveWaiters(of: user)
         }
     }

@@ -123,11 +123,11 @@ extension RouterCore {
         // look new.
         for user in 0..<UInt32(state.users.highWater) where state.users.isLive(user) {
             // Places of the old epoch say nothing in the new one, and would contradict it.
-            let isWaitedFor = state.users[user].placesAt != .none
-            state.users[user].placesAt = .none
+            let isWaitedFor = state.users[user].awaitsMark
+            let knewOffsets = state.users[user].isPlaced
+            state.users[user].place = .unknown
             state.users[user].left = .none
-            if state.users[user].isPlaced || state.users[user].heardOthers {
-                state.users[user].isPlaced = false
+            if knewOffsets || state.users[user].heardOthers {
                 state.users[user].heardOthers = false
                 if state.users[user].deviceCount > 0 { sendBack(user) }
             }

@@ -123,7 +123,7 @@ extension RouterCore {
     private func isReading(for shard: Int) -> Bool {
         func isOwed(_ read: HistoryRead) -> Bool {
             guard state.users.isLive(read.user, generation: read.generation),
-                state.home(of: state.users[read.user].hash) == shard, state.users[read.user].isPlaced
+                state.home(of: state.users.hash(of: read.user)) == shard, state.users[read.user].isPlaced
             else { return false }
             return read.waiter == ConnectionRecord.none
                 || state.users[read.user].left > state.users[read.user].last

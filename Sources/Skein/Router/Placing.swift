@@ -21,7 +21,7 @@ extension RouterCore {
     }
 
     func placeBehindMark(_ user: UInt32, _ tip: Offset) {
-        state.users[user].placesAt = tip
+        state.users[user].place = .found(tip)
         let generation = state.users.generation(of: user)
         publishOnCanary { writer in
             let bytesMax = Self.placeMark.utf8CodeUnitCount + 16 + Offset.textBytesMax
@@ -44,11 +44,9 @@ extension RouterCore {
         // published since. Anyone can publish there: at worst a device misses what it was never promised.
         guard Int(user) < state.users.highWater,
             state.users.isLive(user, generation: UInt32(truncatingIfNeeded: raw >> 32)),
-            tip != .none, state.users[user].placesAt == tip
+            case .found(tip) = state.users[user].place
         else { return true }
-        state.users[user].last = max(state.users[user].placesAt, state.users[user].left)
-        state.users[user].placesAt = .none
-        state.users[user].isPlaced = true
+        state.users[user].place = .known(max(tip, state.users[user].left))
         serveWaiters(of: user)
         return true
     }
@@ -56,8 +54,8 @@ extension RouterCore {
     /// The marks on their way are lost with their link: whoever waits for one asks again.
     func forgetPlaceMarks() {
         for user in 0..<UInt32(state.users.highWater)
-        where state.users.isLive(user) && state.users[user].placesAt != .none {
-            state.users[user].placesAt = .none
+        where state.users.isLive(user) && state.users[user].awaitsMark {
+            state.users[user].place = .unknown
             serveWaiters(of: user)
         }
     }

@@ -67,7 +67,7 @@ extension RouterCore {
     /// What a shard did not take is read for it a moment later.
     private func leaveToRead(_ user: UInt32, _ offset: Offset) {
         state.users[user].left = max(state.users[user].left, offset)
-        let home = state.home(of: state.users[user].hash)
+        let home = state.home(of: state.users.hash(of: user))
         state.readsHeldUntil[home] = state.now.advanced(byMilliseconds: Self.fullShardMilliseconds)
         if state.users[user].reads == 0 { catchUp(user) }
     }
@@ -150,7 +150,7 @@ extension RouterCore {
         while left > 0, state.readsOut.count < state.limits.historyReadsMax, var read = state.toRead.popFirst() {
             left -= 1
             guard state.users.isLive(read.user, generation: read.generation) else { continue }
-            guard state.now >= state.readsHeldUntil[state.home(of: state.users[read.user].hash)] else {
+            guard state.now >= state.readsHeldUntil[state.home(of: state.users.hash(of: read.user))] else {
                 state.toRead.append(read)
                 continue
             }
@@ -221,14 +221,13 @@ extension RouterCore {
             isBroughtUp = bringUp(user, read, page, reply)
         } else if hasOpenDevice(user) {
             // A mark is heard by who hears the user: the canary's channel was asked for before.
-            if canRead, state.users[user].hearing == .yes, state.users[user].placesAt == .none {
+            if canRead, state.users[user].hearing == .yes, !state.users[user].awaitsMark {
                 placeBehindMark(user, page.tip)
             }
-        } else {
-            // What was heard meanwhile went to whoever was open, and is nothing to the others.
-            state.users[user].last = max(page.tip, state.users[user].left)
-            state.users[user].isPlaced = true
-            state.users[user].placesAt = .none
+        } else if read.acknowledged + 1 >= state.users[user].deliveredSince {
+            // What was heard meanwhile went to whoever was open, and is nothing to the others. A read of before
+            // the first of them came does not count: it may not know of what was accepted by then.
+            state.users[user].place = .known(max(page.tip, state.users[user].left))
             // What is replayed from here must not be given again should Redis fall silent.
             for index in page.offsets.indices {
                 _ = withEvent(index, of: reply, user) { _, source in noteGiven(source, .read, to: nil) }
@@ -344,7 +343,7 @@ extension RouterCore {
             let payload = Self.bytes(payload)
             guard var event = self.event(in: payload, .relay) else { return false }
             event.user = state.users.id(of: user)
-            event.userHash = state.users[user].hash
+            event.userHash = state.users.hash(of: user)
             let source = self.source(of: payload, on: event.user)
             guard source != .backend else { return false }
             event.take(source)
@@ -364,7 +363,7 @@ extension RouterCore {
         metrics.gaps.add()
         guard !tellToReturn(user, way) else { return }
         state.users[user].owedReturn = way
-        let home = state.home(of: state.users[user].hash)
+        let home = state.home(of: state.users.hash(of: user))
         state.owedReturns[home].append(
             UserReference(place: user, generation: state.users.generation(of: user)))
         state.owedReturnCount += 1
@@ -440,7 +439,7 @@ extension RouterCore {
             guard state.users.isLive(read.user, generation: read.generation) else { continue }
             state.users[read.user].reads -= 1
             guard state.users[read.user].isPlaced else { continue }
-            state.users[read.user].isPlaced = false
+            state.users[read.user].place = .unknown
             sendBack(read.user)
         }
     }

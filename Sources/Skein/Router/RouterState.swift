@@ -21,30 +21,25 @@ struct RoutedUser: UserKeyed {
         /// They missed what no history keeps, and read their state anew.
         case reading
     }
+    /// Where the user's devices here stand in its history.
+    enum Place: BitwiseCopyable {
+        case unknown
+        /// A read found it, while devices here that know no offset still get what was published before it: a
+        /// mark is under way that tells when they have it all.
+        case found(Offset)
+        /// The newest offset that the user's shard was given, or was told of.
+        case known(Offset)
+    }
     var id: StoredUserID
-    var hash: UInt64
     var deviceCount: UInt32 = 0
-    var hearing = Hearing.no
     /// Devices that wait for an answer; a list through the waiters.
     var firstWaiter: UInt32 = ConnectionRecord.none
     /// Grows with each arrival and departure, so that a delayed step sees whether it still holds.
     var change: UInt32 = 0
-    var isPresent = false
-    /// Devices here were given an event of another node's, and not its offset.
-    var heardOthers = false
-    /// How its devices are still to be told to come back.
-    var owedReturn = Return.none
-    /// `last` says where the user's devices here stand.
-    var isPlaced = false
     /// Reads of the user's history that wait or are out. While there is one, it brings what comes.
     var reads: UInt32 = 0
-    /// The newest offset that the user's shard was given, or was told of.
-    var last = Offset.none
     /// The newest that was heard and left to a read.
     var left = Offset.none
-    /// Where a read found the user, while devices here that know no offset still get what was published
-    /// before it; `none` while nothing is awaited.
-    var placesAt = Offset.none
     /// Up to which of this node's own events the user's devices were served without Redis.
     var deliveredThrough: UInt64 = 0
     /// Up to which of them the user's devices have what is theirs, wherever it came from.
@@ -53,8 +48,29 @@ struct RoutedUser: UserKeyed {
     var passedThrough: UInt64 = 0
     /// And since which there was one of them.
     var deliveredSince: UInt64 = 0
+    // What is smaller than a word, so that it takes the room behind the place's.
+    var place = Place.unknown
+    var hearing = Hearing.no
+    var isPresent = false
+    /// Devices here were given an event of another node's, and not its offset.
+    var heardOthers = false
+    /// How its devices are still to be told to come back.
+    var owedReturn = Return.none
 
     static var idOffset: Int { MemoryLayout<RoutedUser>.offset(of: \.id)! }
+
+    var isPlaced: Bool {
+        if case .known = place { true } else { false }
+    }
+    /// A mark is under way for it.
+    var awaitsMark: Bool {
+        if case .found = place { true } else { false }
+    }
+    /// Where it is known to stand; only then it says anything.
+    var last: Offset {
+        get { if case .known(let offset) = place { offset } else { .none } }
+        set { place = .known(newValue) }
+    }
 }
 
 /// A device that may not be told yet that it is connected.
@@ -156,6 +172,8 @@ struct RouterState: ~Copyable {
     var scripts: LoadedScripts
 
     var users: UserTable<RoutedUser>
+    /// Those that are present in Redis because of a device here.
+    var presentCount = 0
     var waiters: Slab<Waiter>
     var outbox: Outbox
     var links = Links()

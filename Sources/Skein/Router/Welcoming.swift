@@ -17,7 +17,7 @@ extension RouterCore {
     func waitsForHistory(_ place: UInt32) -> Bool {
         guard canRead else { return false }
         let waiter = state.waiters[place]
-        if waiter.isReading || state.users[waiter.user].placesAt != .none { return true }
+        if waiter.isReading || state.users[waiter.user].awaitsMark { return true }
         let after = comesAfter(waiter)
         if after > state.acknowledgedSequence {
             if !waiter.isQueued {
@@ -75,7 +75,7 @@ extension RouterCore {
             !isBehind(waiter.user)
         else {
             // It takes what comes, and where its user stood means nothing to it.
-            if state.users[waiter.user].deviceCount == 1 { state.users[waiter.user].isPlaced = false }
+            if state.users[waiter.user].deviceCount == 1 { state.users[waiter.user].place = .unknown }
             answer(waiter.reference, .welcome)
             return
         }
@@ -164,7 +164,7 @@ extension RouterCore {
     /// A user's history could not be read.
     func giveUp(_ user: UInt32, _ read: HistoryRead) {
         if state.users[user].isPlaced { sendBack(user) }
-        state.users[user].isPlaced = false
+        state.users[user].place = .unknown
         if state.waiters.isLive(read.waiter, generation: read.waiterGeneration) {
             let waiter = state.waiters[read.waiter]
             forgetWaiter(of: waiter.reference, waiter.user)

@@ -118,8 +118,7 @@ extension ShardCore {
                 return
             }
         } else {
-            let record = UserRecord(id: StoredUserID(copying: id), hash: hash)
-            guard let new = state.users.insert(record) else {
+            guard let new = state.users.insert(UserRecord(id: StoredUserID(copying: id)), hash: hash) else {
                 refuse(slot, status: 503, result: .tooManyNode, retryAfterSeconds: 5)
                 return
             }

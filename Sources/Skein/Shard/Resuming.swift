@@ -92,7 +92,7 @@ extension ShardCore {
     private func welcomeFromMemory(_ slot: UInt32, _ request: ResumeRequest) {
         let user = state.connections[slot].user
         let id = state.users.id(of: user)
-        let hash = state.users[user].hash
+        let hash = state.users.hash(of: user)
         let position = state.history.value.position(of: id, hash: hash)
         sayConnected(slot, Welcome(epoch: state.epoch, position: position))
         // A dialect may have ended it.

@@ -7,7 +7,6 @@ internal import SkeinWire
 
 struct UserRecord: UserKeyed {
     var id: StoredUserID
-    var hash: UInt64
     var firstDevice: UInt32 = ConnectionRecord.none
     var deviceCount: UInt32 = 0
 

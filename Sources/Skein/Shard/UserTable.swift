@@ -3,13 +3,13 @@
 
 internal import SkeinIO
 
-/// A user ID in a record: up to 40 bytes in place (a UUID is 36), longer ones in a block.
+/// A user ID in a record: up to 47 bytes in place (a UUID is 36), longer ones in a block, whose address
+/// then stands where they would.
 @safe
 struct StoredUserID: BitwiseCopyable {
-    private static let inlineMax = 40
+    private static let inlineMax = 47
     /// First, so that the record's address is the bytes' address.
-    private var inline: InlineArray<40, UInt8> = InlineArray(repeating: 0)
-    private var block: UInt = 0
+    private var inline: InlineArray<47, UInt8> = InlineArray(repeating: 0)
     private(set) var count: UInt8
 
     init(copying id: Bytes) {
@@ -20,32 +20,43 @@ struct StoredUserID: BitwiseCopyable {
         } else {
             let memory = UnsafeMutablePointer<UInt8>.allocate(capacity: id.count)
             unsafe id.copy(to: memory)
-            block = UInt(bitPattern: memory)
+            let address = UInt64(UInt(bitPattern: memory))
+            for index in 0..<8 { inline[index] = UInt8(truncatingIfNeeded: address >> (8 * UInt64(index))) }
         }
     }
 
     mutating func free() {
-        unsafe UnsafeMutablePointer<UInt8>(bitPattern: block)?.deallocate()
-        block = 0
+        guard count > Self.inlineMax else { return }
+        unsafe withUnsafePointer(to: self) { pointer in
+            unsafe UnsafeMutablePointer(mutating: Self.bytes(of: pointer).base).deallocate()
+        }
+        count = 0
     }
 
     /// Where the bytes are; the record must stay where it is meanwhile.
     static func bytes(of pointer: UnsafePointer<StoredUserID>) -> Bytes {
         let count = Int(unsafe pointer.pointee.count)
-        if let block = unsafe UnsafePointer<UInt8>(bitPattern: pointer.pointee.block) {
-            return unsafe Bytes(block, count: count)
+        let inline = unsafe UnsafeRawPointer(pointer)
+        if count > inlineMax {
+            let address = UInt(UInt64(littleEndian: unsafe inline.loadUnaligned(as: UInt64.self)))
+            if let block = unsafe UnsafePointer<UInt8>(bitPattern: address) { return unsafe Bytes(block, count: count) }
         }
-        let inline = unsafe UnsafeRawPointer(pointer).assumingMemoryBound(to: UInt8.self)
-        return unsafe Bytes(inline, count: count)
+        return unsafe Bytes(inline.assumingMemoryBound(to: UInt8.self), count: count)
     }
 }
 
 /// What a table needs of its records.
 protocol UserKeyed: BitwiseCopyable {
     var id: StoredUserID { get set }
-    var hash: UInt64 { get set }
     /// Where `id` is in the record.
     static var idOffset: Int { get }
+    /// Not kept: it costs less to work out again than to hold.
+    static func hash(of id: Bytes) -> UInt64
+}
+
+extension UserKeyed {
+    @inline(__always)
+    static func hash(of id: Bytes) -> UInt64 { UserHash.of(id) }
 }
 
 @safe
@@ -85,6 +96,8 @@ struct UserTable<Record: UserKeyed>: ~Copyable {
         return unsafe StoredUserID.bytes(of: record.assumingMemoryBound(to: StoredUserID.self))
     }
 
+    func hash(of slot: UInt32) -> UInt64 { Record.hash(of: id(of: slot)) }
+
     func isLive(_ slot: UInt32, generation: UInt32) -> Bool {
         slots.isLive(slot, generation: generation)
     }
@@ -109,26 +122,25 @@ struct UserTable<Record: UserKeyed>: ~Copyable {
 
     /// Takes the record, and with it the memory of its ID, also where there is no room for it.
     /// - Returns: the new user's slot; `nil` when the table is full.
-    mutating func insert(_ record: Record) -> UInt32? {
+    mutating func insert(_ record: Record, hash: UInt64) -> UInt32? {
         if (slots.count + 1) * 2 > mask { grow() }
         guard let slot = slots.insert(record) else {
             var id = record.id
             id.free()
             return nil
         }
-        place(slot, hash: record.hash)
+        place(slot, hash: hash)
         return slot
     }
 
     mutating func remove(_ slot: UInt32) {
-        let hash = self[slot].hash
-        var hole = Int(truncatingIfNeeded: hash) & mask
+                var hole = Int(truncatingIfNeeded: hash(of: slot)) & mask
         while UInt32(truncatingIfNeeded: unsafe index[hole]) != slot &+ 1 { hole = (hole + 1) & mask }
         // Close the gap: an entry moves up unless that would put it before its own place.
         var next = (hole + 1) & mask
         while unsafe index[next] != 0 {
             let nextSlot = UInt32(truncatingIfNeeded: unsafe index[next]) &- 1
-            let ideal = Int(truncatingIfNeeded: self[nextSlot].hash) & mask
+            let ideal = Int(truncatingIfNeeded: hash(of: nextSlot)) & mask
             if (next &- ideal) & mask >= (next &- hole) & mask {
                 unsafe index[hole] = index[next]
                 hole = next
@@ -152,7 +164,7 @@ struct UserTable<Record: UserKeyed>: ~Copyable {
         unsafe index = .allocate(capacity: mask + 1)
         unsafe index.initialize(repeating: 0, count: mask + 1)
         for slot in 0..<UInt32(slots.highWater) where slots.isLive(slot) {
-            place(slot, hash: self[slot].hash)
+            place(slot, hash: hash(of: slot))
         }
     }
 }
