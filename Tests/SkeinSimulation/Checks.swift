@@ -92,7 +92,13 @@ extension Simulation {
                 return "\(String(decoding: key, as: UTF8.self)): \(names.joined(separator: " "))"
             }
             .sorted().joined(separator: "; ") + "; nodes "
-            + nodes.map { "\($0.number) is \($0.server.nodeID)\($0.hasEnded ? ", ended" : "")" }.joined(separator: ", ")
+            + nodes.map { node in
+                var open = ""
+                for loop in node.loops where !loop.isRouter {
+                    loop.steps.visitConnections { if $0.isOpen, $0.hasUser { open += " \(loop.ring.name)/\($0.slot)" } }
+                }
+                return "\(node.number) is \(node.server.nodeID)\(node.hasEnded ? ", ended" : ", open are\(open)")"
+            }.joined(separator: ", ")
     }
 
     /// Nor does Redis of it, when nothing kept the two apart at the end.

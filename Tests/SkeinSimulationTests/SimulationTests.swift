@@ -34,6 +34,7 @@ struct SimulationTests {
         (8010837, "a node left without ending an epoch of which it alone had seen that events were lost"),
         (8030956, "an event of this node's, given to a Redis that had lost it, was heard a second time"),
         (60167364, "a first device was told a place before an event that was answered for and still on its way back"),
+        (76000517, "a Redis that had stood still wrote a departed device from the lost link, after the next one's sweep"),
         (53542, "a device let in while Redis was silent was refused by it later, and never written"),
     ]
 

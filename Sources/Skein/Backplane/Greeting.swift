@@ -87,7 +87,7 @@ extension RouterCore {
         case .presence:
             state.registry.nameAgain()
             resendRevocations()
-            restate()
+            restateAfterLoss()
         case .own:
             beginLease()
             askForEpoch()

@@ -58,6 +58,7 @@ extension RouterCore {
     /// Gives a link up and tries again after a while.
     func failed(_ role: RedisLink.Role, _ failure: LinkFailure) {
         let wasReady = state.links[role].isReady
+        let hadCommands = !state.links[role].awaited.isEmpty
         let readyFor = state.now.nanoseconds(since: state.links[role].readyAt)
         if wasReady && readyFor > Self.steadySeconds * 1_000_000_000 { state.links[role].attempts = 0 }
         state.links[role].attempts += 1
@@ -83,6 +84,7 @@ extension RouterCore {
         case .subscribe: hearNobody()
         case .presence:
             state.refusedWrites = nil
+            if wasReady, hadCommands { state.restatement.hasStragglers = true }
             releaseWaiters()
         }
         if role == .publish {

@@ -18,6 +18,14 @@ struct Restatement {
     var isUnderWay = false
     /// A command that must not be lost was, because too much waited.
     var isOwed = false
+    /// A link was lost with commands that nobody answered for: a Redis that stood still has them, and carries
+    /// them out beside what the next link brings, maybe after its sweep.
+    var hasStragglers = false
+    /// When those are over, and all is said once more.
+    var againAt: Instant?
+
+    /// Far more than Redis takes for what a socket holds.
+    static let stragglersMilliseconds = 10_000
 }
 
 /// How far a shard has said its devices: the first slot that is still to come, or `.max`.
@@ -111,6 +119,22 @@ extension RouterCore {
         guard state.restatement.isOwed, haveAllSaid,
             state.links[.presence].isReady, presenceBytes < Self.presenceBytesMax / 4
         else { return }
+        restate()
+    }
+
+    /// A new link for presence: all is said, and again when the last one's commands are over.
+    func restateAfterLoss() {
+        if state.restatement.hasStragglers {
+            state.restatement.hasStragglers = false
+            state.restatement.againAt = state.now.advanced(byMilliseconds: Restatement.stragglersMilliseconds)
+        }
+        restate()
+    }
+
+    func restateAgainIfDue() {
+        guard let due = state.restatement.againAt, state.now >= due, state.links[.presence].isReady, haveAllSaid
+        else { return }
+        state.restatement.againAt = nil
         restate()
     }
 

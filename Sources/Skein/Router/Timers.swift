@@ -53,6 +53,7 @@ extension RouterCore {
         if state.finishBy == nil {
             restateFurther()
             restateIfOwed()
+            restateAgainIfDue()
         }
         askForRevocationsIfDue()
         payReturns()
@@ -98,6 +99,7 @@ extension RouterCore {
         }
         if isRestating { next = min(next, state.now.advanced(byMilliseconds: Self.fullShardMilliseconds)) }
         if let due = state.revocationsDue { next = min(next, due) }
+        if let due = state.restatement.againAt, due > state.now { next = min(next, due) }
         if !state.leaving.isEmpty { next = min(next, state.leaving[0].due) }
         for role in RedisLink.Role.allCases {
             if let retryAt = state.links[role].retryAt { next = min(next, retryAt) }
