@@ -18,7 +18,7 @@ struct ConfigurationOptions: ParsableArguments {
     /// For commands that need some values and are not bothered by what is wrong with others.
     /// - Throws: where the file cannot be read or JWT_SECRET cannot be used.
     func jwtSettings() throws(CommandFailure) -> JWTSettings {
-        let report = NodeConfiguration.load(sources(), keysNeeded: true)
+        let report = NodeConfiguration.load(sources(), keysNeeded: false)
         if let fatal = report.errors.first(where: { $0.key == nil }) {
             throw CommandFailure(fatal.message)
         }

@@ -6,7 +6,8 @@ internal import SkeinNode
 struct ControlTrustOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Authorities of a control listener with TLS, PEM (CONTROL_CA); else the system's.",
+            "Authorities of a control listener with TLS, of wss:// too where a command takes one, PEM (CONTROL_CA); "
+                + "else the system's.",
             valueName: "file"))
     var ca: String?
     @Option(

@@ -91,7 +91,7 @@ enum DevelopmentHints {
     static func show(_ configuration: NodeConfiguration, sockets: String, control: String) async {
         let scheme = configuration.control.tls == nil ? "http" : "https"
         guard let minter = try? await TokenMinter(configuration.jwt) else { return }
-        let url = "ws://\(reachable(sockets))/ws"
+        let url = "\(configuration.server.tls == nil ? "ws" : "wss")://\(reachable(sockets))/ws"
         // As this program was called, so that the lines work where it was.
         let skein = CommandLine.arguments.first ?? "skein"
         var text = "\nA conversation: one of these lines in a second terminal, the other in a third.\n"

@@ -41,6 +41,13 @@ struct SkeinCommand: AsyncParsableCommand {
         }
     }
 
+    /// Of the command that was meant.
+    private static var help: String {
+        let names = configuration.subcommands.compactMap { $0.configuration.commandName }
+        let named = CommandLine.arguments.dropFirst().first.flatMap { names.contains($0) ? $0 : nil }
+        return "skein help" + (named.map { " \($0)" } ?? "")
+    }
+
     /// Help and version go to stdout and are no failure; a wrong command line is one sentence.
     private static func end(with error: any Error) -> Never {
         let code = exitCode(for: error)
@@ -48,7 +55,8 @@ struct SkeinCommand: AsyncParsableCommand {
             StandardStream.output.write(line: fullMessage(for: error))
         } else if !(error is ExitCode) {
             let sentence = message(for: error).split(separator: "\n").joined(separator: " ")
-            StandardStream.error.write(line: "skein: \(sentence) See `skein help`.")
+            let end = sentence.last.map { ".?!".contains($0) } ?? true ? "" : "."
+            StandardStream.error.write(line: "skein: \(sentence)\(end) See `\(help)`.")
         }
         Glibc.exit(code.rawValue)
     }

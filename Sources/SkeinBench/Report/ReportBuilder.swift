@@ -174,7 +174,12 @@ struct ReportBuilder {
         report.add("lost", zero: expected - min(expected, result.deliveries.delivered))
         verdicts(&report)
         report.add("notSentInTime", zero: result.notSentInTime)
-        if case .redis = plan.publisher { report.add("redisErrors", zero: result.redisErrors) }
+        if case .redis = plan.publisher {
+            report.add("redisErrors", zero: result.redisErrors)
+            if result.sent > 0, result.deliveries.delivered == 0 {
+                report.add("why", text: "nothing came back at all: is the node on this Redis (REDIS_URL)?")
+            }
+        }
         report.add("closedEarly", zero: result.closedEarly)
     }
 

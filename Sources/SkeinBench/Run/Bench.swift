@@ -206,7 +206,7 @@ extension Team {
             sum.delivered += worker.delivered.load(ordering: .relaxed)
             sum.pending += worker.pending.load(ordering: .relaxed)
             sum.lastArrival = max(sum.lastArrival, worker.lastArrival.load(ordering: .relaxed))
-            if sum.firstRefusal == 0 { sum.firstRefusal = worker.firstRefusal.load(ordering: .relaxed) }
+            sum.firstRefusal = Refusal.first(sum.firstRefusal, worker.firstRefusal.load(ordering: .relaxed))
             sum.isFailed = sum.isFailed || worker.failed.load(ordering: .acquiring)
             sum.cpuNanoseconds.append(worker.cpuNanoseconds.load(ordering: .relaxed))
             sum.step = min(sum.step, worker.step.load(ordering: .acquiring))

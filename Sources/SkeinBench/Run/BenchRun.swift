@@ -113,11 +113,18 @@ private extension BenchRun {
     func waitForOpen(_ wanted: UInt64, since started: Instant) async throws(BenchFailure) {
         var lastOpened: UInt64 = 0
         var lastAt = Instant.now()
+        var refusedAt: Instant?
         while true {
             let sum = team.sum
             try checkThreads()
             if sum.opened >= wanted { return }
-            if sum.refused > 0 { throw cannotConnect(sum, "refused") }
+            if sum.refused > 0 {
+                // Behind a limit there may be a better reason, whose answer takes longer.
+                let since = refusedAt ?? .now()
+                refusedAt = since
+                let isLimit = Refusal.isLimit(sum.firstRefusal)
+                if !isLimit || Instant.now().milliseconds(since: since) > 500 { throw cannotConnect(sum, "refused") }
+            }
             if sum.opened > lastOpened { (lastOpened, lastAt) = (sum.opened, .now()) }
             if Instant.now().milliseconds(since: lastAt) > 15_000 { throw cannotConnect(sum, "no answer") }
             if hooks.isInterrupted() { throw BenchFailure("Interrupted while connecting.", status: 130) }
@@ -287,8 +294,22 @@ private extension BenchRun {
 
 /// What a server, or this machine, said instead of 101.
 enum Refusal {
+    private static let redis = -100_000
+
+    /// Of the connection that publishes through Redis. - Parameter status: minus an errno.
+    static func ofRedis(_ status: Int) -> Int { redis - abs(status) }
+
+    /// Of two the one to be told of, where 0 is none: a server's limit hides what is wrong behind it.
+    static func first(_ first: Int, _ next: Int) -> Int {
+        first == 0 || isLimit(first) && next != 0 ? next : first
+    }
+
+    static func isLimit(_ status: Int) -> Bool { status == 429 || status == 503 }
+
     static func sentence(_ status: Int) -> String {
         switch status {
+        case redis - 111: "nothing listens at --redis (connection refused); start Redis, or check --redis."
+        case ...redis: "Redis at --redis: \(SystemError.text(Int32(clamping: redis - status))); check --redis."
         case -99: "no local port is left; spread over source addresses with --sources or --source-address."
         case -111: "nothing listens there (connection refused); start the server, or check --url."
         case -110: "no answer in time."

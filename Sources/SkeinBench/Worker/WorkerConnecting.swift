@@ -257,11 +257,13 @@ extension Worker {
     }
 
     /// A connection that was never open. `status`: HTTP's, minus an errno, or 1 for an answer that is none.
+    /// The first that is kept is of what is to be mended: a limit may only stand before it.
     mutating func refused(
         _ slot: UInt32, status: Int, retryAfter: Int?, _ submissions: inout SubmissionQueue
     ) {
         result.refused += 1
-        if result.firstRefusal == 0 { result.firstRefusal = status }
+        let isRedis = connections[slot].flags.contains(.redis)
+        result.firstRefusal = Refusal.first(result.firstRefusal, isRedis ? Refusal.ofRedis(status) : status)
         pendingCount -= 1
         connections[slot].flags.insert(.told)
         let mayReturn = scenario.comesBack && connections[slot].flags.contains(.wasOpen)

@@ -61,7 +61,7 @@ struct WorkerResult: Sendable {
             \.notRecovered, \.replayed, \.receivedBytes, \.sentBytes,
         ]
         for sum in sums { self[keyPath: sum] += other[keyPath: sum] }
-        if firstRefusal == 0 { firstRefusal = other.firstRefusal }
+        firstRefusal = Refusal.first(firstRefusal, other.firstRefusal)
         firstError = firstError ?? other.firstError
         firstProtocolError = firstProtocolError ?? other.firstProtocolError
         deliveries += other.deliveries

@@ -35,7 +35,8 @@ struct BenchCommand: AsyncParsableCommand {
               skein bench pair --rate 20000 --json --hgrm pair.hgrm > pair.json
 
             A node's own limits stop such a client: for more than its defaults, start it \
-            with WS_MESSAGE_RATE=0 WS_HANDSHAKE_RATE=0 WS_MAX_CONNECTIONS_PER_IP=0.
+            with WS_MESSAGE_RATE=0 WS_HANDSHAKE_RATE=0 WS_MAX_CONNECTIONS_PER_IP=0, and for \
+            fanout, where all are one user, WS_MAX_CONNECTIONS_PER_USER=0.
 
             Other servers:
               skein bench echo --preset plain --url wss://echo.example.com/
@@ -58,7 +59,7 @@ struct BenchCommand: AsyncParsableCommand {
     @OptionGroup(title: "Traffic") var traffic: BenchTrafficOptions
     @OptionGroup(title: "Result") var output: BenchOutputOptions
     @OptionGroup var options: ConfigurationOptions
-    @OptionGroup(title: "TLS (--ca is for wss:// too)") var trust: ControlTrustOptions
+    @OptionGroup(title: "TLS") var trust: ControlTrustOptions
 
     func run() async throws {
         guard let scenario = Scenario(rawValue: scenario) else {
@@ -112,7 +113,14 @@ struct BenchCommand: AsyncParsableCommand {
     private func drainStarter(
         _ scenario: Scenario
     ) async throws(CommandFailure) -> (@Sendable () async -> Void)? {
-        guard let control = traffic.control else { return nil }
+        guard let control = traffic.control else {
+            if scenario == .drain, !output.quiet {
+                StandardStream.error.write(
+                    line: "skein: without --control nobody begins the drain: do so yourself while this runs "
+                        + "(skein drain --control <url of the node that is to leave>).")
+            }
+            return nil
+        }
         guard scenario == .drain else { throw CommandFailure("--control is for drain.", status: 64) }
         let client = try await options.controlClient(control, trust)
         // Asked before the load, so that a wrong address is told at once.

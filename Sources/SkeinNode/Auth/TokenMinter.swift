@@ -13,6 +13,11 @@ package struct TokenMinter: Sendable {
     /// - Throws: where there is no secret: public keys verify, and sign nothing.
     package init(_ settings: JWTSettings) async throws(ConfigurationProblem) {
         guard let secret = settings.secret else {
+            guard settings.hasKeys else {
+                throw .error(
+                    "JWT_SECRET",
+                    "There is no secret to sign with: set JWT_SECRET as the node has it, or name its file with --config.")
+            }
             throw .error(
                 "JWT_SECRET",
                 "Only public keys are configured here, and these verify tokens but make none: get one from "

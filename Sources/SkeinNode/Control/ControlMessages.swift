@@ -259,10 +259,31 @@ package struct NodesBody: Codable, Sendable {
     }
 }
 
-struct DrainRequestBody: Codable {
+struct DrainRequestBody: Decodable {
+    enum CodingKeys: String, CodingKey, CaseIterable { case deadlineSeconds, waveMs, preStopSeconds }
+
     let deadlineSeconds: Double?
     let waveMs: Double?
     let preStopSeconds: Double?
+    /// A member of another name.
+    let unknown: String?
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        deadlineSeconds = try values.decodeIfPresent(Double.self, forKey: .deadlineSeconds)
+        waveMs = try values.decodeIfPresent(Double.self, forKey: .waveMs)
+        preStopSeconds = try values.decodeIfPresent(Double.self, forKey: .preStopSeconds)
+        let names = try decoder.container(keyedBy: AnyName.self).allKeys.map(\.stringValue)
+        unknown = names.first { CodingKeys(rawValue: $0) == nil }
+    }
+
+    private struct AnyName: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
 }
 
 /// `GET /drain`: how far it is and, at the end, what came of it.

@@ -224,6 +224,11 @@ private extension ControlPlane {
         var plan = settings.drain
         if !request.body.isEmpty {
             guard let body = decode(DrainRequestBody.self, request) else { return Self.notJSON }
+            // One that is misspelt would be a drain that nobody asked for.
+            if let name = body.unknown {
+                let known = DrainRequestBody.CodingKeys.allCases.map(\.rawValue).joined(separator: ", ")
+                return .error(400, "VALIDATION_ERROR", "`\(name)` is nothing that a drain takes; it takes \(known).")
+            }
             if let seconds = body.deadlineSeconds {
                 guard (0...86_400).contains(seconds) else {
                     return .error(

@@ -1,6 +1,9 @@
 // What can be wrong with certificates and keys before anybody connects. The operator reads these, so
 // each says what was found and what to do about it.
 
+internal import COpenSSL
+internal import Glibc
+
 package enum TLSSettingsError: Error, Equatable, Sendable {
     /// What a PEM text was meant to hold.
     package enum Part: String, Equatable, Sendable {
@@ -75,13 +78,22 @@ extension TLSWarning: CustomStringConvertible {
     package var description: String {
         switch self {
         case .expired(let subject, let time):
-            "the certificate \(subject) expired at unix time \(time): clients will refuse it; renew it"
+            "the certificate \(subject) expired at \(Self.date(time)): clients will refuse it; renew it"
         case .expiresSoon(let subject, let time):
-            "the certificate \(subject) expires at unix time \(time): renew it"
+            "the certificate \(subject) expires at \(Self.date(time)): renew it"
         case .notYetValid(let subject, let time):
-            "the certificate \(subject) is valid only from unix time \(time): check the clock"
+            "the certificate \(subject) is valid only from \(Self.date(time)): check the clock"
         case .noNames(let subject):
             "the certificate \(subject) names no host: clients that check the name will refuse it"
         }
+    }
+
+    private static func date(_ unixSeconds: Int) -> String {
+        var seconds = unixSeconds
+        var fields = unsafe tm()
+        guard unsafe gmtime_r(&seconds, &fields) != nil else { return "unix time \(unixSeconds)" }
+        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        let day = unsafe "\(fields.tm_year + 1_900)-\(two(fields.tm_mon + 1))-\(two(fields.tm_mday))"
+        return unsafe "\(day) \(two(fields.tm_hour)):\(two(fields.tm_min)) UTC"
     }
 }
