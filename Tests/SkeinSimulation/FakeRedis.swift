@@ -216,7 +216,8 @@ final class FakeRedis {
             devices[argument(1)]?[argument(2)] = nil
             reply(connection, ":1\r\n")
         case (UInt8(ascii: "E"), 6) where input[name.lowerBound + 2] == UInt8(ascii: "I"):
-            reply(connection, sessions.contains(argument(1)) ? ":1\r\n" : ":0\r\n")
+            let isThere = sessions.contains(argument(1)) || registry.users[argument(1)]?.isEmpty == false
+            reply(connection, isThere ? ":1\r\n" : ":0\r\n")
         case (UInt8(ascii: "E"), 7): evaluateLoaded((1..<command.count).map(argument), connection)
         case (UInt8(ascii: "E"), 4): evaluate((1..<command.count).map(argument), connection)
         case (UInt8(ascii: "E"), _): reply(connection, ":0\r\n")

@@ -12,6 +12,8 @@ struct FakeRegistry {
     var users: [[UInt8]: Set<[UInt8]>] = [:]
     /// By key, the devices that were said lately.
     var said: [[UInt8]: Set<[UInt8]>] = [:]
+    /// By key, the number of a node's latest restatement.
+    var turns: [[UInt8]: Int] = [:]
     /// By key, who clears up after a node.
     var locks: [[UInt8]: [UInt8]] = [:]
 }
@@ -58,6 +60,13 @@ extension FakeRedis {
             registry.users[keys[3]]?.remove(arguments[1])
             reply(connection, ":0\r\n")
         case "--skein aside":
+            let turn = number(arguments[1])
+            guard turn >= registry.turns[keys[3]] ?? 0 else {
+                world.reach(.lateRestatement)
+                reply(connection, ":0\r\n")
+                return
+            }
+            registry.turns[keys[3]] = turn
             registry.users[keys[1], default: []].formUnion(registry.users[keys[0]] ?? [])
             registry.users[keys[0]] = nil
             registry.said[keys[2]] = nil
@@ -126,6 +135,7 @@ extension FakeRedis {
 
     /// As many users as a step takes, or fewer: there may be none as large as a real one here.
     private func sweep(_ keys: [[UInt8]], _ arguments: [[UInt8]]) -> String {
+        guard registry.turns[keys[2]] == number(arguments[4]) else { return ":0\r\n" }
         let said = registry.said[keys[1]] ?? []
         let users = (registry.users[keys[0]] ?? []).sorted { $0.lexicographicallyPrecedes($1) }
         let step = world.historyChance.oneIn(2) ? min(number(arguments[1]), 2) : number(arguments[1])
@@ -186,6 +196,7 @@ extension FakeRedis {
         registry.nodes[node] = nil
         registry.locks[keys[2]] = nil
         registry.said[keys[5]] = nil
+        registry.turns[keys[6]] = nil
         return "*3\r\n:0\r\n:\(gone)\r\n:0\r\n"
     }
 }

@@ -76,6 +76,8 @@ extension RouterCore {
         metrics.failures[failure.cause.rawValue].add()
         tell(role, failure)
         state.resolver.refresh(isWrong: failure.cause == .role)
+        // What of presence has not left this machine shall not come later: all is said again.
+        if role == .presence, state.links[role].fd >= 0 { state.shared.host.setResetOnClose(state.links[role].fd) }
         closeLink(role)
         if role.carriesEvents { stopWaiting("a link is lost") }
         switch role {
@@ -84,7 +86,7 @@ extension RouterCore {
         case .subscribe: hearNobody()
         case .presence:
             state.refusedWrites = nil
-            if wasReady, hadCommands { state.restatement.hasStragglers = true }
+            if wasReady, hadCommands { expectStragglers() }
             releaseWaiters()
         }
         if role == .publish {
@@ -109,6 +111,8 @@ extension RouterCore {
         }
         guard state.resolver.failure == nil else { return }
         allFailed(.moved)
+        // Those are another Redis's.
+        state.restatement.againAt = nil
     }
 
     func closed(_ role: RedisLink.Role) -> LinkFailure {

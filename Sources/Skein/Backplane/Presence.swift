@@ -39,11 +39,10 @@ extension RouterCore {
     func writeDevice(
         _ user: UInt32, _ reference: ConnectionReference, _ agent: Bytes, waiter: UInt32? = nil
     ) -> Bool {
-        let isFirst = state.presentCount == 0
         if !state.users[user].isPresent { state.presentCount += 1 }
         state.users[user].isPresent = true
         guard state.links[.presence].isReady else { return false }
-        if !state.isCluster { noteDevice(user, reference, isFirst: isFirst) }
+        if !state.isCluster { noteDevice(user, reference) }
         state.json.clear()
         state.json.writer.append("{\"socketId\":\"")
         appendConnectionID(reference, to: &state.json.writer)
@@ -74,15 +73,14 @@ extension RouterCore {
     }
 
     /// For those who clear up after this node, and for its own sweep.
-    private func noteDevice(_ user: UInt32, _ reference: ConnectionReference, isFirst: Bool) {
-        let isRestating = state.restatement.isUnderWay
+    private func noteDevice(_ user: UInt32, _ reference: ConnectionReference) {
         if state.registry.namesItself { nameNode() }
         addToSet(state.registry.usersKey) { writer in writer.appendBulk(state.users.id(of: user)) }
-        // The key is new, or was put aside. From then on beats keep it.
-        if isFirst || isRestating { keep(state.registry.usersKey) }
-        guard isRestating else { return }
+        // From then on beats keep it.
+        if !state.registry.usersAreKept { state.registry.usersAreKept = keep(state.registry.usersKey) }
+        guard state.restatement.isUnderWay else { return }
         addToSet(state.registry.saidKey) { writer in appendBulk(reference, to: &writer) }
-        keep(state.registry.saidKey)
+        if !state.registry.saidAreKept { state.registry.saidAreKept = keep(state.registry.saidKey) }
     }
 
     private func addToSet(_ key: [UInt8], _ writeMember: (inout ByteWriter) -> Void) {
@@ -94,7 +92,7 @@ extension RouterCore {
         }
     }
 
-    private func keep(_ key: [UInt8]) {
+    private func keep(_ key: [UInt8]) -> Bool {
         presenceCommand(room: key.count + 96) { writer in
             RESPCommand.writeArray(3, into: &writer)
             writer.appendBulk("PEXPIRE")
@@ -197,8 +195,11 @@ extension RouterCore {
         guard state.users[user].isPresent else { return }
         state.users[user].isPresent = false
         state.presentCount -= 1
-        // In a cluster the keys' own time ends them.
-        guard !state.isCluster else { return }
+        // Redis forgets an empty set, and its time with it.
+        if state.presentCount == 0 { state.registry.usersAreKept = false }
+        // In a cluster the keys' own time ends them; where something was left out, the sweep that is owed does, and
+        // has to find the user in the set.
+        guard !state.isCluster, !state.restatement.isOwed else { return }
         let id = state.users.id(of: user)
         presenceCommand(room: 4 * id.count + state.registry.usersKey.count + 320) { writer in
             state.scripts.writeCall(.quiet, keys: 4, arguments: 3, into: &writer)
@@ -237,9 +238,11 @@ extension RouterCore {
 
     // MARK: Sessions
 
-    private func exists(_ user: UInt32, awaiting kind: Awaited) {
+    /// - Returns: whether it was asked; what was not is asked again, by us or by a client.
+    @discardableResult
+    private func exists(_ user: UInt32, awaiting kind: Awaited) -> Bool {
         let id = state.users.id(of: user)
-        presenceCommand(room: id.count + 64, awaiting: kind) { writer in
+        return presenceCommand(room: id.count + 64, awaiting: kind, isRenewal: true) { writer in
             RESPCommand.writeArray(2, into: &writer)
             writer.appendBulk("EXISTS")
             writer.appendBulk("session:", id)
@@ -248,7 +251,8 @@ extension RouterCore {
 
     func askForSession(_ user: UInt32, waiter: UInt32) {
         let generation = state.waiters.generation(of: waiter)
-        exists(user, awaiting: Awaited(kind: .session, argument: waiter, generation: generation))
+        let isAsked = exists(user, awaiting: Awaited(kind: .session, argument: waiter, generation: generation))
+        if !isAsked { endWaiter(waiter, .unavailable) }
     }
 
     /// Whether a session that a joining device needs is there.

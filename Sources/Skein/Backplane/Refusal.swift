@@ -122,7 +122,7 @@ enum RedisNeed: Equatable {
         case .subscribe(let prefix):
             "+subscribe +unsubscribe &user:* &chat:user:* &websocket:broadcast &chat:broadcast &\(prefix)*"
         case .presence(let prefix):
-            "+hset +hdel +hlen +hkeys +exists +set +del +expire "
+            "+hset +hdel +hlen +hkeys +exists +get +set +del +expire "
                 + "+pexpire +sadd +srem +sismember +spop +sunionstore +zadd +time +select +eval +evalsha "
                 + "+script|load ~presence:* ~online:* "
                 + "~\(prefix)node:* ~\(prefix)nodes"

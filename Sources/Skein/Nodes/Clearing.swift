@@ -21,7 +21,7 @@ extension RouterCore {
         and redis.call('GET',KEYS[3])~=ARGV[2] then return {-1,0,0} end \
         redis.call('PEXPIRE',KEYS[3],ARGV[4]) seen=ends-ARGV[5] end \
         seen=string.format('%.0f',math.floor(seen/1000)) \
-        redis.call('SELECT',4) redis.call('DEL',KEYS[6]) local devices,gone=0,0 \
+        redis.call('SELECT',4) redis.call('DEL',KEYS[6],KEYS[7]) local devices,gone=0,0 \
         if redis.call('EXISTS',KEYS[5])==1 then \
         redis.call('SUNIONSTORE',KEYS[4],KEYS[4],KEYS[5]) redis.call('DEL',KEYS[5]) end \
         local users=redis.call('SPOP',KEYS[4],ARGV[6]) \
@@ -51,14 +51,14 @@ extension RouterCore {
         let keys = [
             state.registry.key(of: id), state.registry.nodesKey, state.registry.key(of: id, ":lock"),
             state.registry.key(of: id, ":users"), state.registry.key(of: id, ":old"),
-            state.registry.key(of: id, ":said"),
+            state.registry.key(of: id, ":said"), state.registry.key(of: id, ":turn"),
         ]
         let room = Self.script.utf8CodeUnitCount + keys.reduce(0) { $0 + $1.count } + 640
         state.links[.own].command(Awaited(kind: .clear), room: room) { writer in
             RESPCommand.writeArray(3 + keys.count + 9, into: &writer)
             writer.appendBulk("EVAL")
             writer.appendBulk(Self.script)
-            writer.appendBulk("6")
+            writer.appendBulk("7")
             for key in keys { RESPCommand.writeBulk(key.span, into: &writer) }
             writer.appendBulk(text: id)
             writer.appendBulk(text: state.registry.id)

@@ -24,6 +24,8 @@ struct NodeRegistry {
     let oldUsersKey: [UInt8]
     /// Devices that were said since.
     let saidKey: [UInt8]
+    /// The number of the restatement that is the latest.
+    let turnKey: [UInt8]
     let address: String
     let startedAtMilliseconds: Int64
 
@@ -38,6 +40,9 @@ struct NodeRegistry {
     /// is written of a device names this node too, for those who would clear up after it.
     private var namesThrough: UInt64 = 0
     var namesItself: Bool { beatsEnded <= namesThrough }
+    /// The sets of its users, and of devices that were said, are there and have their time.
+    var usersAreKept = false
+    var saidAreKept = false
     /// One never was: whether our lease had ended is not known.
     var isDoubtful = false
     var isDraining = false
@@ -65,6 +70,7 @@ struct NodeRegistry {
         usersKey = leaseKey + Array(":users".utf8)
         oldUsersKey = leaseKey + Array(":old".utf8)
         saidKey = leaseKey + Array(":said".utf8)
+        turnKey = leaseKey + Array(":turn".utf8)
         self.address = address
         self.startedAtMilliseconds = startedAtMilliseconds
     }

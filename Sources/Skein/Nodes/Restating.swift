@@ -19,13 +19,12 @@ struct Restatement {
     /// A command that must not be lost was, because too much waited.
     var isOwed = false
     /// A link was lost with commands that nobody answered for: a Redis that stood still has them, and carries
-    /// them out beside what the next link brings, maybe after its sweep.
-    var hasStragglers = false
-    /// When those are over, and all is said once more.
+    /// them out beside what the next link brings, maybe after its sweep. When those are over, counted from the
+    /// next link's greeting, all is said once more.
     var againAt: Instant?
 
-    /// Far more than Redis takes for what a socket holds.
-    static let stragglersMilliseconds = 10_000
+    /// Far more than Redis takes for what a socket holds; spread, since all nodes lose their links at once.
+    static let stragglersMilliseconds: ClosedRange<Int64> = 10_000...15_000
 }
 
 /// How far a shard has said its devices: the first slot that is still to come, or `.max`.
@@ -46,10 +45,13 @@ struct RestatementCursor {
 }
 
 extension RouterCore {
+    /// A restatement of a lost link, that Redis carries out after a later one has begun, is none: each has its
+    /// number, and the latest stands in a key.
     private static var asideScript: StaticString {
         """
         --skein aside
-        redis.call('DEL',KEYS[3]) \
+        if tonumber(redis.call('GET',KEYS[4]) or '0')>tonumber(ARGV[2]) then return 0 end \
+        redis.call('SET',KEYS[4],ARGV[2],'PX',ARGV[1]) redis.call('DEL',KEYS[3]) \
         if redis.call('EXISTS',KEYS[1])==1 then redis.call('SUNIONSTORE',KEYS[2],KEYS[1],KEYS[2]) \
         redis.call('DEL',KEYS[1]) redis.call('PEXPIRE',KEYS[2],ARGV[1]) end return 0
         """
@@ -58,6 +60,7 @@ extension RouterCore {
     private static var sweepScript: StaticString {
         """
         --skein sweep
+        if redis.call('GET',KEYS[3])~=ARGV[5] then return 0 end \
         local users=redis.call('SPOP',KEYS[1],ARGV[2]) \
         for _,user in ipairs(users) do local key='presence:devices:'..user \
         local fields=redis.pcall('HKEYS',key) if fields.err then fields={} end \
@@ -80,15 +83,20 @@ extension RouterCore {
         state.restatement.isAsked = false
         if !state.isCluster, state.links[.presence].isReady {
             state.restatement.isUnderWay = true
-            let keys = [state.registry.usersKey, state.registry.oldUsersKey, state.registry.saidKey]
-            let room = Self.asideScript.utf8CodeUnitCount + 3 * keys[0].count + 128
+            state.registry.usersAreKept = false
+            state.registry.saidAreKept = false
+            let keys = [
+                state.registry.usersKey, state.registry.oldUsersKey, state.registry.saidKey, state.registry.turnKey,
+            ]
+            let room = Self.asideScript.utf8CodeUnitCount + 4 * keys[0].count + 192
             state.links[.presence].command(Awaited(kind: .write), room: room) { writer in
-                RESPCommand.writeArray(7, into: &writer)
+                RESPCommand.writeArray(9, into: &writer)
                 writer.appendBulk("EVAL")
                 writer.appendBulk(Self.asideScript)
-                writer.appendBulk("3")
+                writer.appendBulk("4")
                 for key in keys { RESPCommand.writeBulk(key.span, into: &writer) }
                 writer.appendBulk(decimal: NodeRegistry.leftoverMilliseconds)
+                writer.appendBulk(decimal: Int64(state.restatement.ticket))
             }
         }
         restateFurther()
@@ -122,12 +130,15 @@ extension RouterCore {
         restate()
     }
 
+    /// The link for presence was lost, with commands that nobody answered for.
+    func expectStragglers() {
+        let wait = state.shared.host.random(in: Restatement.stragglersMilliseconds)
+        state.restatement.againAt = state.now.advanced(byMilliseconds: Int(wait))
+    }
+
     /// A new link for presence: all is said, and again when the last one's commands are over.
     func restateAfterLoss() {
-        if state.restatement.hasStragglers {
-            state.restatement.hasStragglers = false
-            state.restatement.againAt = state.now.advanced(byMilliseconds: Restatement.stragglersMilliseconds)
-        }
+        if state.restatement.againAt != nil { expectStragglers() }
         restate()
     }
 
@@ -154,31 +165,47 @@ extension RouterCore {
             return
         }
         // Where something was left out, nobody knows what is to go: all is said once more.
-        if !state.restatement.isOwed { sweep() }
+        if !state.restatement.isOwed { askWhetherToSweep() }
+    }
+
+    private var canSweep: Bool { !state.isCluster && state.links[.presence].isReady && state.finishBy == nil }
+
+    /// Before the answer it is known whether Redis took all that was said.
+    private func askWhetherToSweep() {
+        guard canSweep else { return }
+        let key = state.registry.oldUsersKey
+        let awaited = Awaited(kind: .sweep, argument: state.restatement.ticket)
+        state.links[.presence].command(awaited, room: key.count + 64) { writer in
+            RESPCommand.writeArray(2, into: &writer)
+            writer.appendBulk("EXISTS")
+            RESPCommand.writeBulk(key.span, into: &writer)
+        }
     }
 
     private func sweep() {
-        guard !state.isCluster, state.links[.presence].isReady, state.finishBy == nil else { return }
-        let keys = [state.registry.oldUsersKey, state.registry.saidKey]
-        let room = Self.sweepScript.utf8CodeUnitCount + 2 * keys[0].count + 512
+        guard canSweep else { return }
+        let keys = [state.registry.oldUsersKey, state.registry.saidKey, state.registry.turnKey]
+        let room = Self.sweepScript.utf8CodeUnitCount + 3 * keys[0].count + 512
         let awaited = Awaited(kind: .sweep, argument: state.restatement.ticket)
         state.links[.presence].command(awaited, room: room) { writer in
-            RESPCommand.writeArray(9, into: &writer)
+            RESPCommand.writeArray(11, into: &writer)
             writer.appendBulk("EVAL")
             writer.appendBulk(Self.sweepScript)
-            writer.appendBulk("2")
+            writer.appendBulk("3")
             for key in keys { RESPCommand.writeBulk(key.span, into: &writer) }
             writer.appendBulk(text: state.registry.id)
             writer.appendBulk(decimal: Int64(NodeRegistry.usersPerStep))
             writer.appendBulk(decimal: state.wallMilliseconds / 1_000)
             writer.appendBulk(decimal: Int64(Self.quietMilliseconds))
+            writer.appendBulk(decimal: Int64(state.restatement.ticket))
         }
     }
 
-    /// - Parameter hasMore: whether another step is needed.
+    /// - Parameter hasMore: whether there is anything to sweep.
     func swept(_ awaited: Awaited, hasMore: Bool) {
         // A new restatement has begun: it sweeps when its own shards have spoken, and until then it notes.
         guard awaited.argument == state.restatement.ticket else { return }
-        if hasMore { sweep() } else { state.restatement.isUnderWay = false }
+        // Where it refused some of what was said, those would go too; all is said again when it takes writes.
+        if hasMore, state.refusedWrites == nil { sweep() } else { state.restatement.isUnderWay = false }
     }
 }

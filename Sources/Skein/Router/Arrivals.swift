@@ -75,7 +75,11 @@ extension RouterCore {
         let place = awaited.argument
         guard state.waiters.isLive(place, generation: awaited.generation) else { return }
         let isCrowded = count ?? 0 > state.limits.connectionsPerUserMax
-        if !isCrowded || !askWhetherCrowded(place) { givePlace(place) }
+        guard isCrowded, askWhetherCrowded(place) else {
+            givePlace(place)
+            return
+        }
+        state.waiters[place].isDoubted = true
     }
 
     /// And looked which of them are alive. - Parameter isWithin: `nil` where it could not.
@@ -85,13 +89,13 @@ extension RouterCore {
         if isWithin == false { endWaiter(place, .tooMany) } else { givePlace(place) }
     }
 
-    /// Redis is not waited for any more. What it still counts as one too many is here by then, and is said
+    /// Redis is not waited for any more. What it still takes back as one too many is here by then, and is said
     /// again.
     func givePlaces() {
         for place in 0..<UInt32(state.waiters.highWater) where state.waiters.isLive(place) {
             guard !state.waiters[place].hasPlace, !state.waiters[place].needsSession else { continue }
+            if state.waiters[place].isDoubted { oweRestatement() }
             givePlace(place)
-            oweRestatement()
         }
     }
 

@@ -219,14 +219,15 @@ extension RouterCore {
         var isBroughtUp = true
         if state.users[user].isPlaced {
             isBroughtUp = bringUp(user, read, page, reply)
+        } else if read.acknowledged + 1 < state.users[user].deliveredSince {
+            // Of before the first of the devices came: it may not know of what was accepted by then.
         } else if hasOpenDevice(user) {
             // A mark is heard by who hears the user: the canary's channel was asked for before.
             if canRead, state.users[user].hearing == .yes, !state.users[user].awaitsMark {
                 placeBehindMark(user, page.tip)
             }
-        } else if read.acknowledged + 1 >= state.users[user].deliveredSince {
-            // What was heard meanwhile went to whoever was open, and is nothing to the others. A read of before
-            // the first of them came does not count: it may not know of what was accepted by then.
+        } else {
+            // What was heard meanwhile went to whoever was open, and is nothing to the others.
             state.users[user].place = .known(max(page.tip, state.users[user].left))
             // What is replayed from here must not be given again should Redis fall silent.
             for index in page.offsets.indices {

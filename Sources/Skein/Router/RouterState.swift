@@ -13,6 +13,8 @@ struct Waiter: BitwiseCopyable {
     var hasSession: Bool
     /// Whether it is within its user's connections on all nodes.
     var hasPlace: Bool
+    /// Redis was asked whether it is one too many, and takes it back then.
+    var isDoubted = false
     /// It comes back, and says where it left off.
     var resumes: Bool
     var asked: ResumePoint

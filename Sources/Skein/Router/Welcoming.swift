@@ -178,7 +178,7 @@ extension RouterCore {
         var place = state.users[user].firstWaiter
         while place != ConnectionRecord.none {
             let waiter = state.waiters[place]
-            if !waiter.isReading, !waiter.needsSession || waiter.hasSession,
+            if !waiter.isReading, !waiter.needsSession || waiter.hasSession, waiter.hasPlace,
                 state.users[user].hearing == .yes
             {
                 forgetWaiter(of: waiter.reference, user)
