@@ -101,7 +101,9 @@ def test_a_lease_comes_and_goes(make, own, keys, open_client, name):
     b.stop()
     assert not own("EXISTS", f"ws:node:{gone}")
     assert own("ZRANGE", "ws:nodes", "0", "-1") == [node_id(a)]
-    assert keys("KEYS", "ws:node:*") == [f"ws:node:{node_id(a)}:users"]
+    of_a = f"ws:node:{node_id(a)}"
+    assert sorted(keys("KEYS", "ws:node:*")) == [f"{of_a}:turn", f"{of_a}:users"]
+    assert 0 < keys("PTTL", f"{of_a}:turn") and 0 < keys("PTTL", f"{of_a}:users")
     until(lambda: set(listed(a)) == {node_id(a)}, what="A alone")
     assert a.metrics().total("skein_nodes_cleared_total") == 0, "it said goodbye by itself"
 
