@@ -173,9 +173,15 @@ import Testing
     }
 
     @Test func withoutASecretNothingIsMinted() async throws {
-        let error = await #expect(throws: ConfigurationProblem.self) {
-            _ = try await TokenMinter(JWTSettings())
+        var settings = JWTSettings()
+        var error = await #expect(throws: ConfigurationProblem.self) { [settings] in
+            _ = try await TokenMinter(settings)
         }
-        #expect(error?.message.contains("public keys") == true)
+        #expect(error?.message.contains("set JWT_SECRET as the node has it") == true)
+        settings.jwksFile = "/nowhere"
+        error = await #expect(throws: ConfigurationProblem.self) { [settings] in
+            _ = try await TokenMinter(settings)
+        }
+        #expect(error?.message.contains("Only public keys") == true)
     }
 }
