@@ -91,3 +91,27 @@ prepare_python() {
             -r "$contract/requirements.txt" &&
         printf '%s\n' "$wanted" >"$venv/.made-for"
 }
+
+# contract_files ARGUMENT…: all contract tests, with these arguments of pytest. Mostly they wait, so some files
+# go at once, the long ones first; what one prints is shown whole when it failed, else its last line.
+contract_files() {
+    export contract venv
+    export -f contract_file
+    (cd "$contract" && ls -S test_*.py) |
+        xargs -P $(($(nproc) + 1)) -I FILE bash -c 'contract_file "$@"' - FILE "$@"
+}
+
+contract_file() {
+    local log status=0
+    log="$(mktemp)"
+    (cd "$contract" && "$venv/bin/python" -m pytest "$@") >"$log" 2>&1 </dev/null || status=$?
+    # 5: nothing selected, which is an answer when a pattern was asked for.
+    ((status != 5)) || status=0
+    if ((status)); then
+        printf '\n--- %s\n%s\n' "$1" "$(<"$log")"
+    else
+        printf '%-32s %s\n' "$1" "$(tail -n 1 "$log")"
+    fi
+    rm -f "$log"
+    return "$status"
+}
