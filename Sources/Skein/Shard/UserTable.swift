@@ -134,7 +134,7 @@ struct UserTable<Record: UserKeyed>: ~Copyable {
     }
 
     mutating func remove(_ slot: UInt32) {
-                var hole = Int(truncatingIfNeeded: hash(of: slot)) & mask
+        var hole = Int(truncatingIfNeeded: hash(of: slot)) & mask
         while UInt32(truncatingIfNeeded: unsafe index[hole]) != slot &+ 1 { hole = (hole + 1) & mask }
         // Close the gap: an entry moves up unless that would put it before its own place.
         var next = (hole + 1) & mask
