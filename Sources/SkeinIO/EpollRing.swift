@@ -54,6 +54,8 @@ package struct EpollRing: Ring, ~Copyable {
     var serving: DescriptorQueue
     var done: CompletionQueue
     var hasFineTimeouts: Bool
+    /// Of the last wait, not looked at yet.
+    var eventCount: Int32 = 0
 
     @usableFromInline package let buffers: BufferPool
     @usableFromInline package let counters: RingCounters
@@ -111,17 +113,23 @@ package struct EpollRing: Ring, ~Copyable {
     }
 
     @usableFromInline
-    package mutating func submit(_ queue: inout SubmissionQueue, wait: Wait) {
+    package mutating func give(_ queue: inout SubmissionQueue) {
         for index in 0..<queue.count { unsafe perform(queue.storage[index]) }
         unsafe counters.values.pointee.submissions &+= UInt64(truncatingIfNeeded: queue.count)
         queue.removeAll()
         serveQueued()
-        waitForEvents(wait)
     }
+
+    @usableFromInline
+    package var rest: EpollRingAtRest? { done.isEmpty && queue.isEmpty ? EpollRingAtRest() : nil }
+
+    @usableFromInline
+    package mutating func wait(_ wait: Wait) { waitForEvents(wait) }
 
     @usableFromInline
     @discardableResult
     package mutating func reap(into completions: inout CompletionQueue) -> Int {
+        serveEvents()
         let count = done.count
         unsafe counters.values.pointee.completions &+= UInt64(truncatingIfNeeded: count)
         if completions.isEmpty {
@@ -134,6 +142,15 @@ package struct EpollRing: Ring, ~Copyable {
     }
 }
 
+/// It makes its calls before it waits.
+@usableFromInline
+package struct EpollRingAtRest: RingAtRest {
+    @usableFromInline package var isSettled: Bool { true }
+
+    @usableFromInline
+    package func send(_ submission: Submission) -> Int32? { Sockets.send(submission) }
+}
+
 // Submitting.
 extension EpollRing {
     private mutating func perform(_ submission: Submission) {
@@ -143,12 +160,10 @@ extension EpollRing {
             return
         }
         switch submission.kind {
-        case .sendNow:
-            let address = unsafe UnsafeRawPointer(bitPattern: submission.address)
-            let sent = unsafe send(fd, address, Int(submission.count), skein_send_flags())
-            if sent != Int(submission.count) { sentSome(submission.token, sent) }
-        case .sendVectorNow:
-            sendVector(submission)
+        case .sendNow, .sendVectorNow:
+            if let shortfall = Sockets.send(submission) {
+                done.append(Completion(token: submission.token, result: shortfall))
+            }
         case .sendWhenPossible:
             let descriptor = unsafe descriptors + Int(fd)
             unsafe precondition(descriptor.pointee.writing == .nothing, "two writes in flight")
@@ -186,25 +201,6 @@ extension EpollRing {
         if unsafe !descriptor.pointee.facts.contains(.unreadable) {
             unsafe enqueue(submission.fd, descriptor)
         }
-    }
-
-    private mutating func sendVector(_ submission: Submission) {
-        let vectors = unsafe UnsafeMutablePointer<iovec>(bitPattern: submission.address)
-        var wanted = 0
-        if let vectors = unsafe vectors {
-            for index in 0..<Int(submission.count) { unsafe wanted += vectors[index].iov_len }
-        }
-        var message = unsafe msghdr()
-        unsafe message.msg_iov = vectors
-        unsafe message.msg_iovlen = Int(submission.count)
-        let sent = unsafe sendmsg(submission.fd, &message, skein_send_flags())
-        if sent != wanted { sentSome(submission.token, sent) }
-    }
-
-    /// Not all of a `sendNow`: `sent` as the call gave it.
-    private mutating func sentSome(_ token: Token, _ sent: Int) {
-        done.append(
-            Completion(token: token, result: sent >= 0 ? Int32(truncatingIfNeeded: sent) : -errno))
     }
 
     private mutating func fail(_ submission: Submission, _ error: Int32) {

@@ -24,6 +24,8 @@ extension EpollRing {
     }
 
     mutating func waitForEvents(_ wait: Wait) {
+        // Edges, which nobody tells again.
+        if eventCount > 0 { serveEvents() }
         var nanoseconds: Int64 = 0
         if done.isEmpty && queue.isEmpty {
             switch wait {
@@ -41,8 +43,14 @@ extension EpollRing {
         unsafe counters.values.pointee.enters &+= 1
         // EINTR is a turn without events; anything else would be our own doing.
         precondition(count >= 0 || count == -EINTR, "epoll_wait failed")
+        eventCount = max(0, count)
+    }
+
+    /// What the last wait brought.
+    mutating func serveEvents() {
         var index: Int32 = 0
-        while index < count {
+        defer { eventCount = 0 }
+        while index < eventCount {
             let fd = unsafe skein_epoll_fd(events, index)
             let happened = unsafe skein_epoll_events(events, index)
             index += 1

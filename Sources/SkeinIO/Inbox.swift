@@ -6,11 +6,12 @@ import Synchronization
 
 /// Kept alive by everyone who pushes.
 ///
-/// Unchecked `Sendable`: everything shared is atomic, except `waker`, which is written before the
-/// first park and read only by who has ended a park, with acquire and release in between.
+/// Unchecked `Sendable`: everything shared is atomic, except `waker` and `loan`, which are written before
+/// the first park and read only by who has ended a park, with acquire and release in between.
 @safe
 @usableFromInline
 package final class Inbox: @unchecked Sendable {
+    @safe
     struct Header: ~Copyable {
         let state: Atomic<UInt>
         /// Parcels << 32 | records, waiting.
@@ -19,6 +20,9 @@ package final class Inbox: @unchecked Sendable {
         /// Threads between their decision to wake and having woken.
         let waking: Atomic<Int>
         var waker: Waker
+        /// Whose the loop is: see Loan.swift.
+        let holder: Atomic<UInt32>
+        var loan: Unmanaged<Loan>?
 
         init() {
             state = Atomic(0)
@@ -26,6 +30,8 @@ package final class Inbox: @unchecked Sendable {
             postsOutstanding = Atomic(0)
             waking = Atomic(0)
             waker = .none
+            holder = Atomic(Holder.loop)
+            unsafe loan = nil
         }
     }
 
@@ -108,9 +114,12 @@ package final class Inbox: @unchecked Sendable {
 
 // The consumer's side: the loop's, on its thread.
 extension Inbox {
-    /// Before the first park: how to wake the loop from it.
+    /// Before the first park: how to wake the loop from it, and what else may be done instead.
     @usableFromInline
-    package func attach(_ waker: Waker) { unsafe header.pointee.waker = waker }
+    package func attach(_ waker: Waker, lending loan: Loan? = nil) {
+        unsafe header.pointee.waker = waker
+        unsafe header.pointee.loan = loan.map { unsafe Unmanaged.passRetained($0) }
+    }
 
     /// After the last: returns when no thread can be waking the loop any more.
     @usableFromInline
@@ -119,6 +128,8 @@ extension Inbox {
         let state = unsafe header.pointee.state.load(ordering: .acquiring)
         precondition(state != Self.parked, "detached while parked")
         while unsafe header.pointee.waking.load(ordering: .acquiring) != 0 { threadYield() }
+        unsafe header.pointee.loan?.release()
+        unsafe header.pointee.loan = nil
     }
 
     /// Everything pushed so far, in the order of each sender. Ends a park.
@@ -156,9 +167,13 @@ extension Inbox {
 }
 
 extension Inbox {
+    /// - Parameter borrowing: where the loop sleeps, its turn is run here rather than there.
+    /// - Returns: whether it was.
+    @discardableResult
     static func push(
-        _ parcel: UnsafeMutablePointer<ParcelHeader>, to header: UnsafeMutablePointer<Header>
-    ) {
+        _ parcel: UnsafeMutablePointer<ParcelHeader>, to header: UnsafeMutablePointer<Header>,
+        borrowing: Bool = false
+    ) -> Bool {
         unsafe header.pointee.depth.add(
             1 << 32 &+ parcel.pointee.recordCount, ordering: .relaxed)
         let address = UInt(bitPattern: parcel)
@@ -169,17 +184,18 @@ extension Inbox {
             let (exchanged, original) = unsafe header.pointee.state.weakCompareExchange(
                 expected: state, desired: address, successOrdering: .releasing,
                 failureOrdering: .relaxed)
-            if exchanged { return }
+            if exchanged { return false }
             state = original
         }
-        unsafe pushToParked(parcel, header)
+        return unsafe pushToParked(parcel, header, borrowing)
     }
 
-    /// The loop sleeps or is about to: whoever replaces the 1 wakes it.
+    /// The loop sleeps or is about to: whoever replaces the 1 does its turn or wakes it.
     @inline(never)
     static func pushToParked(
-        _ parcel: UnsafeMutablePointer<ParcelHeader>, _ header: UnsafeMutablePointer<Header>
-    ) {
+        _ parcel: UnsafeMutablePointer<ParcelHeader>, _ header: UnsafeMutablePointer<Header>,
+        _ borrowing: Bool
+    ) -> Bool {
         // Announced before the exchange, so that `detach` cannot miss it.
         unsafe header.pointee.waking.add(1, ordering: .relaxed)
         unsafe parcel.pointee.next = 0
@@ -188,13 +204,13 @@ extension Inbox {
             expected: parked, desired: UInt(bitPattern: parcel),
             successOrdering: .acquiringAndReleasing, failureOrdering: .relaxed
         ).exchanged
-        if woken { unsafe header.pointee.waker.wake() }
+        let isDone = woken && borrowing ? unsafe borrow(header) : false
+        if woken, !isDone { unsafe header.pointee.waker.wake() }
         unsafe header.pointee.waking.subtract(1, ordering: .releasing)
-        if !woken {
-            unsafe header.pointee.depth.subtract(
-                1 << 32 &+ parcel.pointee.recordCount, ordering: .relaxed)
-            unsafe push(parcel, to: header)
-        }
+        if woken { return isDone }
+        unsafe header.pointee.depth.subtract(
+            1 << 32 &+ parcel.pointee.recordCount, ordering: .relaxed)
+        return unsafe push(parcel, to: header, borrowing: borrowing)
     }
 }
 

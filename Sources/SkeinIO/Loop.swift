@@ -1,12 +1,95 @@
 // Reap, feed the machine, submit; one for each pinned thread. A turn is one call into the kernel,
 // which submits everything the last turn asked for and waits if there is nothing else to do. It
-// never spins when idle and never sleeps on work.
+// never spins when idle and never sleeps on work. While it sleeps, another loop may run a turn of
+// its machine: see Loan.swift.
 
 /// Made, run and dropped on one thread.
 @usableFromInline
 package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     // First, so that it is destroyed first: the kernel lets go of memory before the machine does.
     @usableFromInline package var ring: R
+    @usableFromInline package var state: LoopState<M>
+
+    @inlinable
+    package init(
+        ring: consuming R, machine: consuming M, inbox: Inbox, clock: Clock = .system
+    ) {
+        state = LoopState(machine: machine, inbox: inbox, clock: clock)
+        self.ring = ring
+    }
+
+    /// Until the machine is finished.
+    @inlinable
+    package mutating func run() { Self.run(&ring, &state) }
+
+    @inlinable
+    static func run(_ ring: inout R, _ state: inout LoopState<M>) {
+        // By its address from here on: it changes hands while the ring waits.
+        unsafe withUnsafeMutablePointer(to: &state) { state in
+            let loan = unsafe LoopLoan<R.Rest, M>(state)
+            unsafe state.pointee.begin(ring.waker, lending: loan)
+            while unsafe !state.pointee.machine.isFinished {
+                unsafe enter(&ring, state, loan)
+                unsafe turn(&ring, state)
+            }
+            unsafe finish(&ring, state)
+        }
+    }
+
+    /// Gives the kernel what was asked for, and waits there.
+    @inlinable
+    package static func enter(
+        _ ring: inout R, _ state: UnsafeMutablePointer<LoopState<M>>, _ loan: LoopLoan<R.Rest, M>
+    ) {
+        let wait = unsafe state.pointee.waitForTurn()
+        unsafe ring.give(&state.pointee.submissions)
+        if case .none = wait {
+            ring.wait(.none)
+            return
+        }
+        let inbox = unsafe state.pointee.inbox
+        loan.rest = ring.rest
+        loan.wait = wait
+        // In this order: whoever ends the park finds the loop free, or has to wake it.
+        inbox.letGo()
+        guard inbox.park() else {
+            inbox.hold()
+            ring.wait(.none)
+            return
+        }
+        unsafe state.pointee.isAsleep = true
+        ring.wait(wait)
+    }
+
+    /// What has come meanwhile, from the kernel and from other threads.
+    @inlinable
+    package static func turn(_ ring: inout R, _ state: UnsafeMutablePointer<LoopState<M>>) {
+        if unsafe state.pointee.isAsleep {
+            unsafe state.pointee.inbox.hold()
+            unsafe state.pointee.isAsleep = false
+            // What another thread's turn asked for, and only this ring can do.
+            if unsafe !state.pointee.submissions.isEmpty {
+                unsafe ring.give(&state.pointee.submissions)
+                ring.wait(.none)
+            }
+        }
+        unsafe state.pointee.beginTurn()
+        unsafe ring.reap(into: &state.pointee.completions)
+        unsafe state.pointee.endTurn()
+    }
+
+    /// The machine has finished: its last submissions, and no wake-up after this.
+    @inlinable
+    package static func finish(_ ring: inout R, _ state: UnsafeMutablePointer<LoopState<M>>) {
+        unsafe ring.give(&state.pointee.submissions)
+        ring.wait(.none)
+        unsafe state.pointee.finish()
+    }
+}
+
+/// All of a loop but its ring: what belongs to the thread that holds the loop.
+@usableFromInline
+package struct LoopState<M: Machine & ~Copyable>: ~Copyable {
     @usableFromInline package var machine: M
     @usableFromInline package var submissions: SubmissionQueue
     @usableFromInline package var completions: CompletionQueue
@@ -16,18 +99,17 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     /// Taken from the inbox and not handled yet: a turn takes its share, so that sockets and timers
     /// have theirs.
     @usableFromInline package var parcels: Parcels
+    /// The loop has parked and not taken itself back. The loop's own thread alone reads it.
+    @usableFromInline package var isAsleep = false
 
     /// What one turn handles at least, where as much waits: 1 MiB of records, or 256 parcels.
     @inlinable package static var turnParcelBytes: Int { 1 << 20 }
     @inlinable package static var turnParcels: Int { 256 }
 
     @inlinable
-    package init(
-        ring: consuming R, machine: consuming M, inbox: Inbox, clock: Clock = .system
-    ) {
+    package init(machine: consuming M, inbox: Inbox, clock: Clock) {
         self.clock = clock
         now = clock.now()
-        self.ring = ring
         self.machine = machine
         submissions = SubmissionQueue()
         completions = CompletionQueue()
@@ -38,41 +120,28 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     /// Something from other threads waits.
     package var hasParcels: Bool { !parcels.isEmpty || inbox.depth.parcels > 0 }
 
-    /// Until the machine is finished.
-    @inlinable
-    package mutating func run() {
-        begin()
-        while !machine.isFinished {
-            enter()
-            turn()
-        }
-        finish()
-    }
-
     /// One `endTurn`, for what is to be asked first.
+    /// - Parameter loan: for those who push to a loop that sleeps; `nil` where they only wake it.
     @inlinable
-    package mutating func begin() {
-        inbox.attach(ring.waker)
+    package mutating func begin(_ waker: Waker, lending loan: Loan?) {
+        inbox.attach(waker, lending: loan)
         now = clock.now()
         machine.endTurn(at: now, into: &submissions)
     }
 
-    /// Gives the kernel what was asked for, and waits there.
+    /// What the last turn asked for has happened, but for the completions to come.
     @inlinable
-    package mutating func enter() {
-        let wait = waitForTurn()
-        ring.submit(&submissions, wait: wait)
-    }
-
-    /// What has come meanwhile, from the kernel and from other threads.
-    @inlinable
-    package mutating func turn() {
+    package mutating func beginTurn() {
         // Before anything else, so that nobody wakes who is awake. While an earlier turn's are left,
         // nobody has parked, and what came since stays behind them.
         if parcels.isEmpty { parcels = inbox.take() }
         machine.submitted()
         now = clock.now()
-        if ring.reap(into: &completions) > 0 {
+    }
+
+    @inlinable
+    package mutating func endTurn() {
+        if !completions.isEmpty {
             machine.handle(unsafe completions.buffer.span, at: now, into: &submissions)
             completions.removeAll()
         }
@@ -86,24 +155,19 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
         machine.endTurn(at: now, into: &submissions)
     }
 
-    /// The machine has finished: its last submissions, and no wake-up after this.
     @inlinable
     package mutating func finish() {
-        ring.submit(&submissions, wait: .none)
         machine.submitted()
         // For whoever clears up after the loop.
         while let parcel = parcels.popFirst() { inbox.push(parcel) }
         inbox.detach()
     }
 
-    /// Waiting begins with parking: whoever pushes from then on wakes us.
+    /// How long the kernel may let the loop wait, if nothing has come.
     @inlinable
     package func waitForTurn() -> Wait {
         if !parcels.isEmpty { return .none }
-        guard let deadline = machine.deadline else {
-            return inbox.park() ? .forever : .none
-        }
-        if deadline <= now { return .none }
-        return inbox.park() ? .until(deadline) : .none
+        guard let deadline = machine.deadline else { return .forever }
+        return deadline <= now ? .none : .until(deadline)
     }
 }

@@ -11,16 +11,43 @@ package struct Outbox: ~Copyable {
     package struct Place {
         let inbox: UnsafeMutablePointer<Inbox.Header>
         @usableFromInline package var open: UnsafeMutablePointer<ParcelHeader>?
+        /// Something in it may take its receiver long.
+        @usableFromInline package var isHeavy = false
     }
 
     @usableFromInline package let places: UnsafeMutablePointer<Place>
     @usableFromInline package let targetCount: Int
     @usableFromInline package var openCount: Int
+    @usableFromInline let lightKind: UInt16
     package var pool: ParcelPool
+    /// Turns of other loops that were run here.
+    package private(set) var turnsBorrowed: UInt64 = 0
     private let inboxes: [Inbox]
+    private let borrowing: Borrowing?
+
+    /// For a loop that may run a turn of another that sleeps, where it has little to pass on.
+    package struct Borrowing {
+        /// Whose outbox it is: in a turn that is itself borrowed, nothing is.
+        package let own: Inbox
+        /// The one kind of record that takes its receiver little: a send or none.
+        package let lightKind: UInt16
+
+        package init(own: Inbox, lightKind: UInt16) {
+            self.own = own
+            self.lightKind = lightKind
+        }
+
+        /// Records to pass on, to all together. A loop with more than these has enough to do by itself.
+        static var recordsMax: Int { 4 }
+    }
 
     /// - Parameter spared: a target that may have the whole pool, where any other of several has half.
-    package init(targets: [Inbox], pool: consuming ParcelPool, sparing spared: Int? = nil) {
+    package init(
+        targets: [Inbox], pool: consuming ParcelPool, sparing spared: Int? = nil,
+        borrowing: Borrowing? = nil
+    ) {
+        self.borrowing = borrowing
+        lightKind = borrowing?.lightKind ?? 0
         targetCount = targets.count
         unsafe places = .allocate(capacity: max(1, targets.count))
         for (index, inbox) in targets.enumerated() {
@@ -50,6 +77,7 @@ package struct Outbox: ~Copyable {
         to target: Int, kind: UInt16, flags: UInt16 = 0, argument: UInt64 = 0, payloadBytes: Int = 0
     ) -> UnsafeMutablePointer<UInt8>? {
         precondition(target >= 0 && target < targetCount, "no such target")
+        if kind != lightKind { unsafe places[target].isHeavy = true }
         if let open = unsafe places[target].open,
             let bytes = unsafe Parcel.append(
                 to: open, kind: kind, flags: flags, argument: argument, payloadBytes: payloadBytes)
@@ -78,12 +106,25 @@ package struct Outbox: ~Copyable {
     package mutating func flush() {
         pool.reclaim()
         if openCount == 0 { return }
+        let borrows = mayBorrow
         for target in 0..<targetCount {
             guard let open = unsafe places[target].open else { continue }
-            unsafe Inbox.push(open, to: places[target].inbox)
+            let isBorrowed = unsafe Inbox.push(
+                open, to: places[target].inbox, borrowing: borrows && !places[target].isHeavy)
+            if isBorrowed { turnsBorrowed &+= 1 }
             unsafe places[target].open = nil
+            unsafe places[target].isHeavy = false
         }
         openCount = 0
+    }
+
+    private var mayBorrow: Bool {
+        guard let borrowing, !borrowing.own.isLent else { return false }
+        var records = 0
+        for target in 0..<targetCount {
+            if let open = unsafe places[target].open { unsafe records += open.pointee.recordCount }
+        }
+        return records <= Borrowing.recordsMax
     }
 
     @inline(never)

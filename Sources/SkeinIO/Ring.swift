@@ -12,6 +12,8 @@ package enum Wait: Sendable {
 
 @usableFromInline
 package protocol Ring: ~Copyable {
+    associatedtype Rest: RingAtRest
+
     /// On the thread that will use it.
     static func make(_ options: RingOptions) throws(RingError) -> Self
 
@@ -19,14 +21,34 @@ package protocol Ring: ~Copyable {
     var waker: Waker { get }
     var counters: RingCounters { get }
 
-    /// Gives everything in `queue` to the kernel in order and empties it; then waits for at least
-    /// one completion (or a wake-up), at most as long as told.
-    mutating func submit(_ queue: inout SubmissionQueue, wait: Wait)
+    /// Takes everything in `queue`, in order, and empties it. The kernel has been given all of it by
+    /// the time the `wait` that follows begins to wait.
+    mutating func give(_ queue: inout SubmissionQueue)
+
+    /// Waits for at least one completion (or a wake-up), at most as long as told. Touches nothing of
+    /// the machine's, no buffer either: it may be in another thread's hands meanwhile.
+    mutating func wait(_ wait: Wait)
+
+    /// For another thread, during the wait that follows; `nil` when there are completions that did not
+    /// come from the kernel just now.
+    var rest: Rest? { get }
 
     /// Appends all completions there are. Wake-ups and answers nobody waits for are left out.
     /// - Returns: how many were appended.
     @discardableResult
     mutating func reap(into completions: inout CompletionQueue) -> Int
+}
+
+/// What a thread that is not a ring's own may do while the ring waits.
+@usableFromInline
+package protocol RingAtRest: Sendable {
+    /// The kernel has carried out all that the ring was given, and nothing has come back: every
+    /// `sendNow` was sent whole.
+    var isSettled: Bool { get }
+
+    /// Carries out one `sendNow` or `sendVectorNow`.
+    /// - Returns: `nil` when all of it went out, else the result of its completion.
+    func send(_ submission: Submission) -> Int32?
 }
 
 @usableFromInline

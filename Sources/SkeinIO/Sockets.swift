@@ -87,6 +87,29 @@ package enum Sockets {
 
     package static func close(_ fd: Int32) { _ = Glibc.close(fd) }
 
+    /// Carries out a `sendNow` or `sendVectorNow` by a call.
+    /// - Returns: `nil` when all of it went out, else the result of its completion.
+    static func send(_ submission: Submission) -> Int32? {
+        var wanted = Int(submission.count)
+        let sent: Int
+        if submission.kind == .sendNow {
+            let bytes = unsafe UnsafeRawPointer(bitPattern: submission.address)
+            sent = unsafe Glibc.send(submission.fd, bytes, wanted, skein_send_flags())
+        } else {
+            let vectors = unsafe UnsafeMutablePointer<iovec>(bitPattern: submission.address)
+            var message = unsafe msghdr()
+            unsafe message.msg_iov = vectors
+            unsafe message.msg_iovlen = wanted
+            wanted = 0
+            if let vectors = unsafe vectors {
+                for index in 0..<Int(submission.count) { unsafe wanted += vectors[index].iov_len }
+            }
+            sent = unsafe sendmsg(submission.fd, &message, skein_send_flags())
+        }
+        if sent == wanted { return nil }
+        return sent >= 0 ? Int32(truncatingIfNeeded: sent) : -errno
+    }
+
     /// Listeners of several processes may share a port when all of them ask for it, and two nodes
     /// that take each other's connections are never meant: so look first, as one who does not
     /// share.

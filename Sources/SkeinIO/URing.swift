@@ -23,6 +23,10 @@ package struct URing: Ring, ~Copyable {
     var hasAbsoluteTime: Bool
     /// The last turn stopped looking though there was more.
     var isBehind = false
+    /// Entries filled by `give`, for the next `wait`.
+    var filled: UInt32 = 0
+    /// Since the last `reap`.
+    var hasEntered = false
 
     let submissionFlags: UnsafeMutablePointer<UInt32>
     let submissionTail: UnsafeMutablePointer<UInt32>
@@ -58,9 +62,9 @@ package struct URing: Ring, ~Copyable {
     deinit { tearDown() }
 
     @usableFromInline
-    package mutating func submit(_ queue: inout SubmissionQueue, wait: Wait) {
+    package mutating func give(_ queue: inout SubmissionQueue) {
         takeBackBuffers()
-        var filled: UInt32 = 0
+        filled = 0
         if wakeReadNeeded {
             prepareWakeRead()
             filled = 1
@@ -81,6 +85,18 @@ package struct URing: Ring, ~Copyable {
         }
         unsafe counters.values.pointee.submissions &+= UInt64(truncatingIfNeeded: queue.count)
         queue.removeAll()
+    }
+
+    @usableFromInline
+    package var rest: URingAtRest? {
+        guard stash.isEmpty, !isBehind else { return nil }
+        return unsafe URingAtRest(
+            submissionHead: control.pointee.sq.khead, submissionTail: tail &+ filled,
+            completionHead: completionHead, completionTail: completionTail)
+    }
+
+    @usableFromInline
+    package mutating func wait(_ wait: Wait) {
         switch wait {
         case .none:
             if filled == 0 && !hasWork { return }
@@ -90,13 +106,16 @@ package struct URing: Ring, ~Copyable {
         case .forever:
             enter(filled, waitFor: stash.isEmpty ? 1 : 0, deadline: nil)
         }
-        if isDeferred { lookForMore() }
+        filled = 0
+        hasEntered = true
     }
 
     @usableFromInline
     @discardableResult
     package mutating func reap(into completions: inout CompletionQueue) -> Int {
         let before = completions.count
+        if isDeferred && hasEntered { lookForMore() }
+        hasEntered = false
         if !stash.isEmpty { unstash(into: &completions) }
         collect(into: &completions)
         if unsafe skein_load_relaxed(submissionFlags) & IORING_SQ_CQ_OVERFLOW != 0 {
@@ -106,6 +125,27 @@ package struct URing: Ring, ~Copyable {
         unsafe counters.values.pointee.completions &+= UInt64(truncatingIfNeeded: reaped)
         return reaped
     }
+}
+
+/// Safe: it is used only while the ring waits, and is as long in place.
+@safe
+@usableFromInline
+package struct URingAtRest: RingAtRest, @unchecked Sendable {
+    let submissionHead: UnsafeMutablePointer<UInt32>
+    /// As it is once everything was given.
+    let submissionTail: UInt32
+    let completionHead: UnsafeMutablePointer<UInt32>
+    let completionTail: UnsafeMutablePointer<UInt32>
+
+    @usableFromInline
+    package var isSettled: Bool {
+        // In this order: the kernel moves its head when the answers to what it took are in place.
+        guard unsafe skein_load_acquire(submissionHead) == submissionTail else { return false }
+        return unsafe skein_load_acquire(completionTail) == completionHead.pointee
+    }
+
+    @usableFromInline
+    package func send(_ submission: Submission) -> Int32? { Sockets.send(submission) }
 }
 
 extension URing {

@@ -53,8 +53,10 @@ struct Driver: ~Copyable {
 
     /// Submits what was asked, waits, and returns what came.
     mutating func turn(_ wait: Wait = .none) -> [Completion] {
-        uring?.submit(&queue, wait: wait)
-        epoll?.submit(&queue, wait: wait)
+        uring?.give(&queue)
+        uring?.wait(wait)
+        epoll?.give(&queue)
+        epoll?.wait(wait)
         uring?.reap(into: &completions)
         epoll?.reap(into: &completions)
         let came = Array(completions.buffer)

@@ -131,7 +131,8 @@ final class Node {
             let ring = RingState(
                 world, kernel, name: "shard \(index) of node \(number)",
                 limits: (limits.receiveBuffersCount, limits.receiveBufferBytes))
-            let steps = server.makeSteppedShard(index, ring: SimulatedRing(ring), listener: descriptor.fd)
+            let steps = server.makeSteppedShard(index, ring: SimulatedRing(ring), listener: descriptor.fd,
+                isLent: world.lendsShards)
             loops.append(LoopRunner(steps, ring, isRouter: false))
         }
         let ring = RingState(

@@ -10,6 +10,7 @@ package enum Path: Int, CaseIterable, Sendable {
     case reorderedCompletions, dataAfterCancel, connectionReset, buffersUsedUp, buffersShortForNothing
     case multishotEnded, descriptorsUsedUp, clientShed, acceptAborted, tokenRefused, loopStalled
     case clockSetForward, clockSetBack, woken
+    case lentTurn
     // The backplane
     case linkCut, linkCutAfterPublish, redisStalled, redisRestarted, connectRefused, sessionDeleted
     case nodeHeardAgain, deliveredLocally, eventOverdue, canarySilent, presenceSilent, ownSilent

@@ -21,16 +21,27 @@ package struct SimulatedRing: Ring, ~Copyable {
     package var waker: Waker { state.waker }
     package var counters: RingCounters { state.counters }
 
-    package mutating func submit(_ queue: inout SubmissionQueue, wait: Wait) {
+    package mutating func give(_ queue: inout SubmissionQueue) {
         if !state.kernel.isDead { for index in 0..<queue.count { state.perform(queue[index]) } }
         queue.removeAll()
-        state.wait = wait
     }
+
+    package mutating func wait(_ wait: Wait) { state.wait = wait }
+
+    package var rest: SimulatedRingAtRest? { SimulatedRingAtRest(state: state) }
 
     @discardableResult
     package mutating func reap(into completions: inout CompletionQueue) -> Int {
         state.reap(into: &completions)
     }
+}
+
+/// Unchecked `Sendable`: everything runs on one thread.
+package struct SimulatedRingAtRest: RingAtRest, @unchecked Sendable {
+    let state: RingState
+
+    package var isSettled: Bool { state.sendOutcomes.isEmpty }
+    package func send(_ submission: Submission) -> Int32? { state.performForAnother(submission) }
 }
 
 final class RingState {
@@ -108,7 +119,9 @@ final class RingState {
         }
         if submission.kind != .release && submission.kind != .close { descriptor.ring = self }
         switch submission.kind {
-        case .sendNow, .sendVectorNow: sendNow(descriptor, submission)
+        case .sendNow, .sendVectorNow:
+            guard let result = sendNow(descriptor, submission) else { break }
+            sendOutcomes.append(Completion(token: submission.token, result: result))
         case .sendWhenPossible:
             startWriting(descriptor, .send, submission)
             descriptor.address = submission.address
@@ -130,6 +143,17 @@ final class RingState {
             world.reach(.movedHome)
         case .close: kernel.close(fd, by: name)
         }
+    }
+
+    /// A send of a turn that another loop has run.
+    func performForAnother(_ submission: Submission) -> Int32? {
+        guard !kernel.isDead else { return nil }
+        world.reach(.lentTurn)
+        guard let descriptor = kernel[submission.fd] else {
+            world.fail("\(name) submitted \(submission.kind) on descriptor \(submission.fd), which is not open")
+            return nil
+        }
+        return sendNow(descriptor, submission)
     }
 
     private func startWriting(
@@ -165,10 +189,10 @@ final class RingState {
         return true
     }
 
-    private func sendNow(_ descriptor: Descriptor, _ submission: Submission) {
+    private func sendNow(_ descriptor: Descriptor, _ submission: Submission) -> Int32? {
         guard let stream = descriptor.stream else {
             world.fail("\(name) sends on a descriptor that is no stream")
-            return
+            return nil
         }
         if descriptor.writeIsInFlight {
             world.fail("\(name) sends beside a send in flight: the bytes may be reordered")
@@ -177,9 +201,7 @@ final class RingState {
         forEachPart(submission) { total += $0.count }
         guard !stream.nodeWasReset, !stream.outbound.isEnded else {
             world.reach(.connectionReset)
-            let result = stream.nodeWasReset ? -ECONNRESET : -EPIPE
-            sendOutcomes.append(Completion(token: submission.token, result: result))
-            return
+            return stream.nodeWasReset ? -ECONNRESET : -EPIPE
         }
         var most = total
         if world.strikes(world.faults.wouldBlock, .wouldBlock) {
@@ -194,10 +216,10 @@ final class RingState {
             sent += count
             if count < part.count { most = sent }
         }
-        guard sent < total else { return }
-        if world.plant == .lostTail, sent > 0 { return }
+        guard sent < total else { return nil }
+        if world.plant == .lostTail, sent > 0 { return nil }
         world.reach(.becameBacklog)
-        sendOutcomes.append(Completion(token: submission.token, result: sent > 0 ? Int32(sent) : -EAGAIN))
+        return sent > 0 ? Int32(sent) : -EAGAIN
     }
 
     private func forEachPart(_ submission: Submission, _ body: (UnsafeRawBufferPointer) -> Void) {

@@ -44,6 +44,8 @@ final class World {
     /// Of how much a socket brings at once, where it brings more than one buffer.
     var burstChance: Chance
     let bursts: Bool
+    /// Whether a shard that waits is lent to others: always so on threads; here some seeds do without.
+    let lendsShards: Bool
     /// Nodes that ended with something for others that Redis had not taken.
     var leftEarly: Set<Int> = []
     var killed: Set<Int> = []
@@ -57,6 +59,7 @@ final class World {
     var failedOverOrder = 0
 
     init(seed: UInt64, nodes: Int?, plant: Plant?, isTraced: Bool) {
+        lendsShards = seed % 4 != 0
         chance = Chance(seed: seed)
         brokerChance = Chance(seed: seed ^ 0xB20C_0000_0000)
         historyChance = Chance(seed: seed ^ 0x4157_0000_0000)

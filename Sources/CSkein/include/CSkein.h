@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <linux/futex.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -102,6 +103,23 @@ static inline int skein_send_message(int ring_fd, uint64_t user_data) {
     sqe.fd = ring_fd;
     sqe.off = user_data;
     return io_uring_register(-1, 31, &sqe, 1);
+}
+
+// Between looks at a word that another core is about to change.
+static inline void skein_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+// A 32-bit word to sleep on while it has this value; may return early.
+static inline void skein_futex_wait(const void *word, uint32_t value) {
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+static inline void skein_futex_wake(const void *word) {
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 // A provided-buffer ring's entry and tail: unions with a flexible array, which the importer drops.

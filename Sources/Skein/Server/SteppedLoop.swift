@@ -67,10 +67,11 @@ extension Server {
         }
     }
 
+    /// - Parameter isLent: while it waits, other shards may run turns of it, as they do on threads.
     package func makeSteppedShard<R: Ring & ~Copyable>(
-        _ index: Int, ring: consuming R, listener: Int32
+        _ index: Int, ring: consuming R, listener: Int32, isLent: Bool
     ) -> any SteppedLoop {
-        SteppedShard(makeShardLoop(index, ring, listener), of: self)
+        SteppedShard(makeShardLoop(index, ring, listener), of: self, isLent: isLent)
     }
 
     package func makeSteppedRouter<R: Ring & ~Copyable>(ring: consuming R) -> any SteppedLoop {
@@ -91,29 +92,76 @@ extension Server {
     }
 }
 
+/// A loop in its place, and the steps of its `run` one by one.
+///
+/// Safe: the loop stays where it is until this goes, and with it the last who knows the loan.
+@safe
+private final class Steps<R: Ring & ~Copyable, M: Machine & ~Copyable> {
+    private let loop: UnsafeMutablePointer<Loop<R, M>>
+    private let loan: LoopLoan<R.Rest, M>
+    private let isLent: Bool
+
+    init(_ loop: consuming Loop<R, M>, isLent: Bool) {
+        unsafe self.loop = .allocate(capacity: 1)
+        unsafe self.loop.initialize(to: loop)
+        loan = unsafe withUnsafeMutablePointer(to: &self.loop.pointee.state) { unsafe LoopLoan($0) }
+        self.isLent = isLent
+    }
+
+    deinit {
+        unsafe loop.deinitialize(count: 1)
+        unsafe loop.deallocate()
+    }
+
+    func begin() {
+        unsafe loop.pointee.state.begin(loop.pointee.ring.waker, lending: isLent ? loan : nil)
+    }
+
+    func enter() {
+        unsafe withUnsafeMutablePointer(to: &loop.pointee.state) {
+            unsafe Loop.enter(&loop.pointee.ring, $0, loan)
+        }
+    }
+
+    func turn() {
+        unsafe withUnsafeMutablePointer(to: &loop.pointee.state) { unsafe Loop.turn(&loop.pointee.ring, $0) }
+    }
+
+    func finish() {
+        unsafe withUnsafeMutablePointer(to: &loop.pointee.state) {
+            unsafe Loop.finish(&loop.pointee.ring, $0)
+        }
+    }
+
+    var isFinished: Bool { unsafe loop.pointee.state.machine.isFinished }
+    var hasParcels: Bool { unsafe loop.pointee.state.hasParcels }
+
+    func look<T>(_ body: (borrowing M) -> T) -> T { unsafe body(loop.pointee.state.machine) }
+}
+
 private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
-    private var loop: Loop<R, Shard>
+    private let steps: Steps<R, Shard>
     private let server: Server
 
-    init(_ loop: consuming Loop<R, Shard>, of server: Server) {
-        self.loop = loop
+    init(_ loop: consuming Loop<R, Shard>, of server: Server, isLent: Bool) {
+        steps = Steps(loop, isLent: isLent)
         self.server = server
     }
 
-    func begin() { loop.begin() }
-    func enter() { loop.enter() }
-    func turn() { loop.turn() }
+    func begin() { steps.begin() }
+    func enter() { steps.enter() }
+    func turn() { steps.turn() }
 
     func finish() {
-        loop.finish()
+        steps.finish()
         server.shardEnded()
     }
 
-    var isFinished: Bool { loop.machine.isFinished }
-    var hasParcels: Bool { loop.hasParcels }
+    var isFinished: Bool { steps.isFinished }
+    var hasParcels: Bool { steps.hasParcels }
 
     var figures: LoopFigures {
-        let core = loop.machine.core
+        let core = steps.look { $0.core }
         var figures = LoopFigures()
         figures.connections = core.state.connections.count
         figures.users = core.state.users.count
@@ -129,7 +177,7 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
     }
 
     func visitConnections(_ body: (ConnectionFigures) -> Void) {
-        let core = loop.machine.core
+        let core = steps.look { $0.core }
         for slot in 0..<UInt32(core.state.connections.highWater) where core.state.connections.isLive(slot) {
             let record = core.state.connections[slot]
             let hasBacklog = record.backlog.exists
@@ -151,28 +199,28 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
 }
 
 private final class SteppedRouter<R: Ring & ~Copyable>: SteppedLoop {
-    private var loop: Loop<R, Router>
+    private let steps: Steps<R, Router>
     private let server: Server
 
     init(_ loop: consuming Loop<R, Router>, of server: Server) {
-        self.loop = loop
+        steps = Steps(loop, isLent: false)
         self.server = server
     }
 
-    func begin() { loop.begin() }
-    func enter() { loop.enter() }
-    func turn() { loop.turn() }
+    func begin() { steps.begin() }
+    func enter() { steps.enter() }
+    func turn() { steps.turn() }
 
     func finish() {
-        loop.finish()
+        steps.finish()
         server.routerEnded()
     }
 
-    var isFinished: Bool { loop.machine.isFinished }
-    var hasParcels: Bool { loop.hasParcels }
+    var isFinished: Bool { steps.isFinished }
+    var hasParcels: Bool { steps.hasParcels }
 
     var figures: LoopFigures {
-        let core = loop.machine.core
+        let core = steps.look { $0.core }
         var figures = LoopFigures()
         figures.users = core.state.users.count
         figures.buffersLent = core.state.buffers.lent

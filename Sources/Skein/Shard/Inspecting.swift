@@ -87,7 +87,9 @@ extension ShardState {
             outbox: Outbox(
                 targets: shared.shardInboxes + [shared.routerInbox],
                 // Nearly all of it goes to the router.
-                pool: ParcelPool(parcelsMax: limits.parcelsMax), sparing: shared.routerIndex),
+                pool: ParcelPool(parcelsMax: limits.parcelsMax), sparing: shared.routerIndex,
+                borrowing: Outbox.Borrowing(
+                    own: shared.shardInboxes[index], lightKind: ShardRecord.deliver.rawValue)),
             draft: Scratch(capacity: limits.messageBytesMax * 2 + 16_384),
             messageInterval: limits.messageRate > 0 ? 1_000_000_000 / Int64(limits.messageRate) : 0,
             messageLead: limits.messageRate > 0

@@ -146,7 +146,7 @@ final class Team: Sendable {
             shared, number: number, figures: figures, buffers: ring.buffers, publisherInbox: publisherInbox)
         var loop = Loop(ring: ring, machine: worker, inbox: inbox)
         loop.run()
-        let result = loop.machine.conclude()
+        let result = loop.state.machine.conclude()
         outcome.result.withLock { $0 = result }
     }
 
