@@ -145,7 +145,7 @@ package struct EpollRing: Ring, ~Copyable {
 /// It makes its calls before it waits.
 @usableFromInline
 package struct EpollRingAtRest: RingAtRest {
-    @usableFromInline package var isSettled: Bool { true }
+    @usableFromInline package var state: RestState { .settled }
 
     @usableFromInline
     package func send(_ submission: Submission) -> Int32? { Sockets.send(submission) }

@@ -15,7 +15,7 @@ package class Loan {
     @inlinable package init() {}
 
     /// Takes what is in the inbox and carries it out, on the calling thread, which holds the loop.
-    /// - Returns: false when the loop has to be woken: it has something to do.
+    /// - Returns: false when the loop has to be woken: it has something to do, and would not know.
     @usableFromInline package func turn() -> Bool { false }
 }
 
@@ -34,8 +34,14 @@ package final class LoopLoan<Rest: RingAtRest, M: Machine & ~Copyable>: Loan {
 
     @inlinable
     package override func turn() -> Bool {
-        // Else outcomes of sends are still to come, which the machine is to hear first.
-        guard let rest, rest.isSettled else { return false }
+        guard let rest else { return false }
+        switch rest.state {
+        case .settled: break
+        // It comes by itself.
+        case .over: return true
+        // The outcome of its own sends is still to come, which the machine is to hear first.
+        case .busy: return false
+        }
         unsafe state.pointee.beginTurn()
         unsafe state.pointee.endTurn()
         guard unsafe send(through: rest, &state.pointee.submissions, &state.pointee.completions)

@@ -1,5 +1,6 @@
 // What a loop drives: a value with state that is fed completions, parcels and the time, and asks
-// for submissions. It is made, fed and destroyed on the loop's thread and never leaves it.
+// for submissions. It is made and destroyed on the loop's thread; that feeds it too, or, while it
+// sleeps, one that borrows its turn. Two never do at once.
 
 @usableFromInline
 package protocol Machine: ~Copyable {

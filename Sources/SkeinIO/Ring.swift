@@ -39,12 +39,20 @@ package protocol Ring: ~Copyable {
     mutating func reap(into completions: inout CompletionQueue) -> Int
 }
 
+@usableFromInline
+package enum RestState: Sendable {
+    /// The kernel has carried out all that the ring was given, and nothing has come back: every
+    /// `sendNow` was sent whole.
+    case settled
+    /// Something has come back: the wait is over, or will be in a moment.
+    case over
+    case busy
+}
+
 /// What a thread that is not a ring's own may do while the ring waits.
 @usableFromInline
 package protocol RingAtRest: Sendable {
-    /// The kernel has carried out all that the ring was given, and nothing has come back: every
-    /// `sendNow` was sent whole.
-    var isSettled: Bool { get }
+    var state: RestState { get }
 
     /// Carries out one `sendNow` or `sendVectorNow`.
     /// - Returns: `nil` when all of it went out, else the result of its completion.

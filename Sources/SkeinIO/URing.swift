@@ -138,10 +138,11 @@ package struct URingAtRest: RingAtRest, @unchecked Sendable {
     let completionTail: UnsafeMutablePointer<UInt32>
 
     @usableFromInline
-    package var isSettled: Bool {
+    package var state: RestState {
         // In this order: the kernel moves its head when the answers to what it took are in place.
-        guard unsafe skein_load_acquire(submissionHead) == submissionTail else { return false }
-        return unsafe skein_load_acquire(completionTail) == completionHead.pointee
+        let isTaken = unsafe skein_load_acquire(submissionHead) == submissionTail
+        if unsafe skein_load_acquire(completionTail) != completionHead.pointee { return .over }
+        return isTaken ? .settled : .busy
     }
 
     @usableFromInline

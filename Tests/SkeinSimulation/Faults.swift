@@ -22,6 +22,8 @@ package enum Plant: String, CaseIterable, Sendable {
     case repeatedAppend
     /// What is published again after a reconnect is not recognised.
     case ignoredWatermark
+    /// A turn is lent although the outcome of the last one's sends is still to come.
+    case earlyLoan
     /// What a short send left over is lost.
     case lostTail
     /// A connection is shut down before what is queued for it has gone out.

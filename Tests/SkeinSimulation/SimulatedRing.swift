@@ -28,7 +28,7 @@ package struct SimulatedRing: Ring, ~Copyable {
 
     package mutating func wait(_ wait: Wait) { state.wait = wait }
 
-    package var rest: SimulatedRingAtRest? { SimulatedRingAtRest(state: state) }
+    package var rest: SimulatedRingAtRest? { SimulatedRingAtRest(ring: state) }
 
     @discardableResult
     package mutating func reap(into completions: inout CompletionQueue) -> Int {
@@ -38,10 +38,13 @@ package struct SimulatedRing: Ring, ~Copyable {
 
 /// Unchecked `Sendable`: everything runs on one thread.
 package struct SimulatedRingAtRest: RingAtRest, @unchecked Sendable {
-    let state: RingState
+    let ring: RingState
 
-    package var isSettled: Bool { state.sendOutcomes.isEmpty }
-    package func send(_ submission: Submission) -> Int32? { state.performForAnother(submission) }
+    package var state: RestState {
+        ring.sendOutcomes.isEmpty || ring.world.plant == .earlyLoan ? .settled : .over
+    }
+
+    package func send(_ submission: Submission) -> Int32? { ring.performForAnother(submission) }
 }
 
 final class RingState {

@@ -43,6 +43,8 @@ public struct ShardSnapshot: Sendable {
     public var ringOverflows: UInt64 = 0
     /// Calls that the kernel had no memory for, and that were made again.
     public var ringRefusals: UInt64 = 0
+    /// Turns of other shards, which slept, that this one's thread ran.
+    public var borrowedTurns: UInt64 = 0
     /// Most bytes that ever waited in one connection's send queue.
     public var sendQueueHighWaterBytes: UInt64 = 0
     public var inboxDepth = 0

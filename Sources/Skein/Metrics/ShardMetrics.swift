@@ -82,6 +82,8 @@ struct ShardMetrics: ~Copyable, Sendable {
     let slicedBroadcasts = Counter()
     let ringOverflows = Counter()
     let ringRefusals = Counter()
+    /// Turns of other shards, which slept, that were run here.
+    let borrowedTurns = Counter()
     let sendQueueHighWater = Counter()
     let drops = CounterArray(DropReason.allCases.count)
     let handshakes = CounterArray(HandshakeResult.allCases.count)
@@ -156,6 +158,7 @@ struct ShardMetrics: ~Copyable, Sendable {
         shard.slicedBroadcasts = slicedBroadcasts.count
         shard.ringOverflows = ringOverflows.count
         shard.ringRefusals = ringRefusals.count
+        shard.borrowedTurns = borrowedTurns.count
         shard.sendQueueHighWaterBytes = sendQueueHighWater.count
         for reason in DropReason.allCases { shard.dropped[reason.name] = drops[reason.rawValue].count }
         for result in HandshakeResult.allCases {

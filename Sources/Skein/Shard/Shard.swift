@@ -1,6 +1,6 @@
 // One event loop's worth of connections, as a machine: it is fed what the kernel answered and what
 // other threads sent, and gives back what to ask of the kernel next. Nothing else touches what it
-// owns. In a turn: outcomes of the last sends first, then everything else, then timers, then one
+// owns, and no two threads do at a time. In a turn: outcomes of the last sends first, then everything else, then timers, then one
 // send for each connection that has something to send.
 
 internal import SkeinIO
@@ -75,6 +75,7 @@ struct Shard: Machine, ~Copyable {
         if core.state.arena.burstBytes > 0 { core.tellMemory() }
         core.metrics.ringOverflows.set(unsafe core.state.counters.values.pointee.overflows)
         core.metrics.ringRefusals.set(unsafe core.state.counters.values.pointee.refusals)
+        core.metrics.borrowedTurns.set(core.state.outbox.turnsBorrowed)
         core.metrics.alive.set(UInt64(core.state.connections.count))
         core.metrics.loopTurn.record(core.state.clock.now().nanoseconds(since: core.state.turnStart))
         core.state.turnStart = Instant(nanoseconds: 0)
