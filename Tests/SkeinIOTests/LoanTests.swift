@@ -167,7 +167,7 @@ struct LoanTests {
         let (mine, theirs) = try Sockets.pair()
         _ = Sockets.setSendBuffer(mine, bytes: 4_096)
         let loop = try start(tenant, inbox, seen, mine)
-        let each: UInt64 = 20_000
+        let each: UInt64 = 60_000
         let borrowed = Atomic<Int>(0)
         let senders = try (UInt64(1)...2).map { sender in
             try PinnedThread.start(name: "sender") {
