@@ -106,8 +106,12 @@ ROWS = [
     Row("chat", "chat message and confirmation, 500 connections", "rate", CHAT),
     Row("kept", "user → user, 500 connections, each event kept in history", "rate", KEPT,
         {"history": True}, ("skein",)),
-    # The client shares its core with the second shard: at a rate that leaves both idle a quarter of it,
-    # and without spinning.
+    # The client shares its core with the second shard. At 20,000/s it leaves a quarter of it idle; at
+    # 40,000/s the two use all but a twentieth, and wait for each other. Without spinning.
+    Row("one20k", "user → user, 500 connections, 20,000/s, 1 shard", "latency",
+        pair(500, "--rate", "20000"), {"shards": 1}, ("skein memory",)),
+    Row("two20k", "user → user, 500 connections, 20,000/s, 2 shards", "latency",
+        pair(500, "--rate", "20000"), {"shards": 2}, ("skein memory",)),
     Row("one40k", "user → user, 500 connections, 40,000/s, 1 shard", "latency",
         pair(500, "--rate", "40000"), {"shards": 1}, ("skein memory",)),
     Row("two40k", "user → user, 500 connections, 40,000/s, 2 shards", "latency",
