@@ -84,5 +84,5 @@ struct SimulationTests {
         #expect(outcomes?.failure != nil, "\(plant) was not found within \(Self.seedsToFind) seeds")
     }
 
-    static let seedsToFind: UInt64 = 600
+    static let seedsToFind: UInt64 = 1_000
 }
