@@ -121,7 +121,9 @@ package struct EpollRing: Ring, ~Copyable {
     }
 
     @usableFromInline
-    package var rest: EpollRingAtRest? { done.isEmpty && queue.isEmpty ? EpollRingAtRest() : nil }
+    package var rest: EpollRingAtRest? {
+        done.isEmpty && queue.isEmpty && eventCount == 0 ? EpollRingAtRest() : nil
+    }
 
     @usableFromInline
     package mutating func wait(_ wait: Wait) { waitForEvents(wait) }

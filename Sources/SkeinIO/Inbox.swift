@@ -61,6 +61,7 @@ package final class Inbox: @unchecked Sendable {
     deinit {
         // Nobody holds it any more, so nobody pushes.
         _ = take()
+        unsafe header.pointee.loan?.release()
         unsafe header.deallocate()
     }
 
@@ -112,7 +113,7 @@ package final class Inbox: @unchecked Sendable {
     }
 }
 
-// The consumer's side: the loop's, on its thread.
+// The consumer's side: on the thread that holds the loop.
 extension Inbox {
     /// Before the first park: how to wake the loop from it, and what else may be done instead.
     @usableFromInline
@@ -137,6 +138,18 @@ extension Inbox {
     package func take() -> Parcels {
         guard unsafe header.pointee.state.load(ordering: .relaxed) != 0 else { return Parcels() }
         return takeSlowly()
+    }
+
+    /// The parcel that ended a park, when it is the only one; else nothing.
+    @usableFromInline
+    package func take(only parcel: UInt) -> Parcels? {
+        // Acquiring: as in `takeSlowly`.
+        let isTaken = unsafe header.pointee.state.compareExchange(
+            expected: parcel, desired: 0, ordering: .acquiring).exchanged
+        guard isTaken, let first = unsafe UnsafeMutablePointer<ParcelHeader>(bitPattern: parcel)
+        else { return nil }
+        unsafe header.pointee.depth.subtract(1 << 32 &+ first.pointee.recordCount, ordering: .relaxed)
+        return Parcels(first: parcel)
     }
 
     /// True: every push from now on wakes. False: something has come meanwhile.
@@ -204,10 +217,11 @@ extension Inbox {
             expected: parked, desired: UInt(bitPattern: parcel),
             successOrdering: .acquiringAndReleasing, failureOrdering: .relaxed
         ).exchanged
-        let isDone = woken && borrowing ? unsafe borrow(header) : false
-        if woken, !isDone { unsafe header.pointee.waker.wake() }
+        let address = UInt(bitPattern: parcel)
+        let outcome = woken && borrowing ? unsafe borrow(header, for: address) : .mustWake
+        if woken, outcome == .mustWake { unsafe header.pointee.waker.wake() }
         unsafe header.pointee.waking.subtract(1, ordering: .releasing)
-        if woken { return isDone }
+        if woken { return outcome == .done }
         unsafe header.pointee.depth.subtract(
             1 << 32 &+ parcel.pointee.recordCount, ordering: .relaxed)
         return unsafe push(parcel, to: header, borrowing: borrowing)

@@ -3,69 +3,96 @@
 //
 // A loop is held by one thread at a time, which alone touches its state: its own while it is awake,
 // and while it sleeps nobody, or one that borrows it. Its ring stays its own: a borrower only sends.
-// Whoever ends a park either leaves nothing to do, or wakes the loop; so no parcel waits for one that
-// sleeps.
+// Whoever ends a park leaves nothing to do, or wakes the loop, or finds it waking; so no parcel waits
+// for one that sleeps.
 
 private import CSkein
 import Synchronization
 
 /// The turn of one loop, for threads that do not know its machine.
 @usableFromInline
-package class Loan {
-    @inlinable package init() {}
+package final class Loan {
+    @usableFromInline
+    package enum Outcome {
+        /// The turn was run, and the loop sleeps on.
+        case done
+        /// The loop is waking, and will find what was pushed.
+        case comes
+        /// It has something to do that it would not know of.
+        case mustWake
+    }
 
-    /// Takes what is in the inbox and carries it out, on the calling thread, which holds the loop.
-    /// - Returns: false when the loop has to be woken: it has something to do, and would not know.
-    @usableFromInline package func turn() -> Bool { false }
+    /// Carries out one parcel, by its address, on the calling thread, which holds the loop.
+    @usableFromInline let turn: (UInt) -> Outcome
+
+    @inlinable
+    package init(turn: @escaping (UInt) -> Outcome) { self.turn = turn }
 }
 
-/// Safe: the state stays in place until the loop has detached from its inbox, after which nobody has
-/// the loan.
-@safe
+/// How a loop sleeps, for who borrows it meanwhile.
 @usableFromInline
-package final class LoopLoan<Rest: RingAtRest, M: Machine & ~Copyable>: Loan {
-    @usableFromInline let state: UnsafeMutablePointer<LoopState<M>>
-    // Of the sleep that comes: set before the loop is let go.
-    @usableFromInline final var rest: Rest?
-    @usableFromInline final var wait = Wait.none
+package struct LoopSleep<Rest: RingAtRest> {
+    @usableFromInline var rest: Rest?
+    @usableFromInline var wait: Wait
 
     @inlinable
-    package init(_ state: UnsafeMutablePointer<LoopState<M>>) { unsafe self.state = state }
-
-    @inlinable
-    package override func turn() -> Bool {
-        guard let rest else { return false }
-        switch rest.state {
-        case .settled: break
-        // It comes by itself.
-        case .over: return true
-        // The outcome of its own sends is still to come, which the machine is to hear first.
-        case .busy: return false
-        }
-        unsafe state.pointee.beginTurn()
-        unsafe state.pointee.endTurn()
-        guard unsafe send(through: rest, &state.pointee.submissions, &state.pointee.completions)
-        else { return false }
-        guard unsafe state.pointee.completions.isEmpty, unsafe !state.pointee.machine.isFinished,
-            sleepsOn(unsafe state.pointee.waitForTurn())
-        else { return false }
-        return unsafe state.pointee.inbox.park()
+    package init(rest: Rest? = nil, wait: Wait = .none) {
+        self.rest = rest
+        self.wait = wait
     }
 
     /// Whether the loop, as it sleeps, wakes in time.
     @inlinable
-    func sleepsOn(_ wanted: Wait) -> Bool {
+    func isLongEnough(for wanted: Wait) -> Bool {
         switch (wanted, wait) {
         case (.none, _), (_, .none), (.until, .forever): false
         case (.forever, _): true
         case (.until(let wanted), .until(let deadline)): deadline <= wanted
         }
     }
+}
+
+// The borrower's side: on its thread, which holds the loop.
+extension Loop where R: ~Copyable, M: ~Copyable {
+    /// - Parameters: both stay in place until the loop has detached from its inbox, after which nobody
+    ///   has the loan.
+    @inlinable
+    package static func loan(
+        _ sleep: UnsafeMutablePointer<LoopSleep<R.Rest>>, _ state: UnsafeMutablePointer<LoopState<M>>
+    ) -> Loan {
+        Loan { parcel in unsafe borrowedTurn(sleep, state, parcel) }
+    }
+
+    @inlinable
+    static func borrowedTurn(
+        _ sleep: UnsafeMutablePointer<LoopSleep<R.Rest>>, _ state: UnsafeMutablePointer<LoopState<M>>,
+        _ parcel: UInt
+    ) -> Loan.Outcome {
+        guard let rest = unsafe sleep.pointee.rest else { return .mustWake }
+        switch rest.state {
+        case .settled: break
+        case .over: return .comes
+        // The outcome of its own sends is still to come, which the machine is to hear first.
+        case .busy: return .mustWake
+        }
+        // Nothing but this: others may have left what takes long. And where the loop has taken it
+        // meanwhile, and sleeps again, this thread comes too late.
+        guard let parcels = unsafe state.pointee.inbox.take(only: parcel) else { return .mustWake }
+        unsafe state.pointee.parcels = parcels
+        unsafe state.pointee.beginTurn()
+        unsafe state.pointee.endTurn()
+        guard unsafe send(through: rest, &state.pointee.submissions, &state.pointee.completions),
+            unsafe state.pointee.completions.isEmpty, unsafe !state.pointee.machine.isFinished,
+            unsafe sleep.pointee.isLongEnough(for: state.pointee.waitForTurn()),
+            unsafe state.pointee.inbox.park()
+        else { return .mustWake }
+        return .done
+    }
 
     /// All of the turn's sends; false, and none of them, when there is something else among them.
     @inlinable
-    func send(
-        through rest: Rest, _ submissions: inout SubmissionQueue, _ completions: inout CompletionQueue
+    static func send(
+        through rest: R.Rest, _ submissions: inout SubmissionQueue, _ completions: inout CompletionQueue
     ) -> Bool {
         for index in 0..<submissions.count {
             let kind = submissions[index].kind
@@ -93,7 +120,7 @@ enum Holder {
 
 // The loop's side, on its thread.
 extension Inbox {
-    /// The loop is about to park.
+    /// The loop has parked, and is about to wait in its ring.
     @usableFromInline
     package func letGo() {
         // Releasing: pairs with the borrower's acquiring exchange.
@@ -131,26 +158,28 @@ extension Inbox {
             }
         }
     }
-
-    /// Another thread runs a turn of this loop. On the thread that holds it.
-    var isLent: Bool { unsafe header.pointee.holder.load(ordering: .relaxed) >= Holder.borrower }
 }
 
 // Whoever has just ended a park.
 extension Inbox {
-    /// Runs the turn of a loop that sleeps. False: wake it.
-    static func borrow(_ header: UnsafeMutablePointer<Header>) -> Bool {
-        guard let loan = unsafe header.pointee.loan else { return false }
+    /// Runs the turn of a loop that sleeps, for the parcel that ended its park.
+    static func borrow(_ header: UnsafeMutablePointer<Header>, for parcel: UInt) -> Loan.Outcome {
+        guard let loan = unsafe header.pointee.loan else { return .mustWake }
         let isHeld = unsafe header.pointee.holder.compareExchange(
             expected: Holder.nobody, desired: Holder.borrower, ordering: .acquiring).exchanged
-        // It is waking, or another turn is just over.
-        guard isHeld else { return false }
-        let sleepsOn = unsafe loan._withUnsafeGuaranteedRef { $0.turn() }
+        // It is about to wait, or has just woken, or another turn is just over.
+        guard isHeld else { return .mustWake }
+        let outcome = unsafe loan._withUnsafeGuaranteedRef { $0.turn(parcel) }
         if unsafe header.pointee.holder.exchange(Holder.nobody, ordering: .releasing)
             == Holder.awaitedBorrower
         {
             unsafe withUnsafePointer(to: header.pointee.holder) { unsafe skein_futex_wake($0) }
         }
-        return sleepsOn
+        return outcome
     }
+}
+
+extension Inbox.Header {
+    /// Another thread runs a turn of this loop. On the thread that holds it.
+    var isLent: Bool { holder.load(ordering: .relaxed) >= Holder.borrower }
 }

@@ -8,6 +8,7 @@
 package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     // First, so that it is destroyed first: the kernel lets go of memory before the machine does.
     @usableFromInline package var ring: R
+    @usableFromInline package var sleep = LoopSleep<R.Rest>()
     @usableFromInline package var state: LoopState<M>
 
     @inlinable
@@ -20,44 +21,44 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
 
     /// Until the machine is finished.
     @inlinable
-    package mutating func run() { Self.run(&ring, &state) }
+    package mutating func run() { Self.run(&ring, &sleep, &state) }
 
     @inlinable
-    static func run(_ ring: inout R, _ state: inout LoopState<M>) {
-        // By its address from here on: it changes hands while the ring waits.
-        unsafe withUnsafeMutablePointer(to: &state) { state in
-            let loan = unsafe LoopLoan<R.Rest, M>(state)
-            unsafe state.pointee.begin(ring.waker, lending: loan)
-            while unsafe !state.pointee.machine.isFinished {
-                unsafe enter(&ring, state, loan)
-                unsafe turn(&ring, state)
+    static func run(_ ring: inout R, _ sleep: inout LoopSleep<R.Rest>, _ state: inout LoopState<M>) {
+        // By their addresses from here on: they change hands while the ring waits.
+        unsafe withUnsafeMutablePointer(to: &sleep) { sleep in
+            unsafe withUnsafeMutablePointer(to: &state) { state in
+                unsafe state.pointee.begin(ring.waker, lending: loan(sleep, state))
+                while unsafe !state.pointee.machine.isFinished {
+                    unsafe enter(&ring, sleep, state)
+                    unsafe turn(&ring, state)
+                }
+                unsafe finish(&ring, state)
             }
-            unsafe finish(&ring, state)
         }
     }
 
     /// Gives the kernel what was asked for, and waits there.
     @inlinable
     package static func enter(
-        _ ring: inout R, _ state: UnsafeMutablePointer<LoopState<M>>, _ loan: LoopLoan<R.Rest, M>
+        _ ring: inout R, _ sleep: UnsafeMutablePointer<LoopSleep<R.Rest>>,
+        _ state: UnsafeMutablePointer<LoopState<M>>
     ) {
         let wait = unsafe state.pointee.waitForTurn()
         unsafe ring.give(&state.pointee.submissions)
+        let inbox = unsafe state.pointee.inbox
         if case .none = wait {
             ring.wait(.none)
             return
         }
-        let inbox = unsafe state.pointee.inbox
-        loan.rest = ring.rest
-        loan.wait = wait
-        // In this order: whoever ends the park finds the loop free, or has to wake it.
-        inbox.letGo()
         guard inbox.park() else {
-            inbox.hold()
             ring.wait(.none)
             return
         }
+        unsafe sleep.pointee = LoopSleep(rest: ring.rest, wait: wait)
         unsafe state.pointee.isAsleep = true
+        // Last: from here on nothing but the ring is ours.
+        inbox.letGo()
         ring.wait(wait)
     }
 
@@ -72,7 +73,10 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
                 unsafe ring.give(&state.pointee.submissions)
                 ring.wait(.none)
             }
+            // In a borrowed turn: what has come since is for whoever clears up.
+            if unsafe state.pointee.machine.isFinished { return }
         }
+        unsafe state.pointee.takeParcels()
         unsafe state.pointee.beginTurn()
         unsafe ring.reap(into: &state.pointee.completions)
         unsafe state.pointee.endTurn()
@@ -129,12 +133,16 @@ package struct LoopState<M: Machine & ~Copyable>: ~Copyable {
         machine.endTurn(at: now, into: &submissions)
     }
 
+    /// Before anything else, so that nobody wakes who is awake. While an earlier turn's are left,
+    /// nobody has parked, and what came since stays behind them.
+    @inlinable
+    mutating func takeParcels() {
+        if parcels.isEmpty { parcels = inbox.take() }
+    }
+
     /// What the last turn asked for has happened, but for the completions to come.
     @inlinable
     package mutating func beginTurn() {
-        // Before anything else, so that nobody wakes who is awake. While an earlier turn's are left,
-        // nobody has parked, and what came since stays behind them.
-        if parcels.isEmpty { parcels = inbox.take() }
         machine.submitted()
         now = clock.now()
     }

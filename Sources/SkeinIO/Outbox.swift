@@ -23,7 +23,9 @@ package struct Outbox: ~Copyable {
     /// Turns of other loops that were run here.
     package private(set) var turnsBorrowed: UInt64 = 0
     private let inboxes: [Inbox]
-    private let borrowing: Borrowing?
+    /// Of whose outbox it is, where it may borrow.
+    private let own: UnsafeMutablePointer<Inbox.Header>?
+    private let ownInbox: Inbox?
 
     /// For a loop that may run a turn of another that sleeps, where it has little to pass on.
     package struct Borrowing {
@@ -39,6 +41,7 @@ package struct Outbox: ~Copyable {
 
         /// Records to pass on, to all together. A loop with more than these has enough to do by itself.
         static var recordsMax: Int { 4 }
+        static var bytesMax: Int { 4_096 }
     }
 
     /// - Parameter spared: a target that may have the whole pool, where any other of several has half.
@@ -46,7 +49,8 @@ package struct Outbox: ~Copyable {
         targets: [Inbox], pool: consuming ParcelPool, sparing spared: Int? = nil,
         borrowing: Borrowing? = nil
     ) {
-        self.borrowing = borrowing
+        ownInbox = borrowing?.own
+        unsafe own = borrowing?.own.header
         lightKind = borrowing?.lightKind ?? 0
         targetCount = targets.count
         unsafe places = .allocate(capacity: max(1, targets.count))
@@ -119,12 +123,15 @@ package struct Outbox: ~Copyable {
     }
 
     private var mayBorrow: Bool {
-        guard let borrowing, !borrowing.own.isLent else { return false }
+        guard let own = unsafe own, unsafe !own.pointee.isLent else { return false }
         var records = 0
+        var bytes = 0
         for target in 0..<targetCount {
-            if let open = unsafe places[target].open { unsafe records += open.pointee.recordCount }
+            guard let open = unsafe places[target].open else { continue }
+            unsafe records &+= open.pointee.recordCount
+            unsafe bytes &+= open.pointee.usedBytes
         }
-        return records <= Borrowing.recordsMax
+        return records <= Borrowing.recordsMax && bytes <= Borrowing.bytesMax
     }
 
     @inline(never)
@@ -138,6 +145,7 @@ package struct Outbox: ~Copyable {
         guard let next else { return nil }
         if let full = unsafe full {
             unsafe Inbox.push(full, to: places[target].inbox)
+            unsafe places[target].isHeavy = true
         } else {
             openCount += 1
         }

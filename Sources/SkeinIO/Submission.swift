@@ -16,7 +16,7 @@ package struct Submission: Sendable {
         case receiveMany
         /// The coalesced send of one turn: all or part now, never later. A full send gives *no*
         /// completion; a partial one gives its byte count, a failure its `-errno` (`-EAGAIN` where
-        /// nothing fitted). All by the time `submit` returns, when the bytes may be reused.
+        /// nothing fitted). All by the machine's next `submitted`, when the bytes may be reused.
         case sendNow
         /// As `sendNow`, over `count` iovecs at `address`.
         case sendVectorNow

@@ -92,7 +92,7 @@ package struct URing: Ring, ~Copyable {
         guard stash.isEmpty, !isBehind else { return nil }
         return unsafe URingAtRest(
             submissionHead: control.pointee.sq.khead, submissionTail: tail &+ filled,
-            completionHead: completionHead, completionTail: completionTail)
+            completionsSeen: completionHead.pointee, completionTail: completionTail)
     }
 
     @usableFromInline
@@ -127,21 +127,21 @@ package struct URing: Ring, ~Copyable {
     }
 }
 
-/// Safe: it is used only while the ring waits, and is as long in place.
+/// Safe: the words are the kernel's, in memory that is mapped as long as anyone can push to the loop.
 @safe
 @usableFromInline
 package struct URingAtRest: RingAtRest, @unchecked Sendable {
     let submissionHead: UnsafeMutablePointer<UInt32>
     /// As it is once everything was given.
     let submissionTail: UInt32
-    let completionHead: UnsafeMutablePointer<UInt32>
+    let completionsSeen: UInt32
     let completionTail: UnsafeMutablePointer<UInt32>
 
     @usableFromInline
     package var state: RestState {
         // In this order: the kernel moves its head when the answers to what it took are in place.
         let isTaken = unsafe skein_load_acquire(submissionHead) == submissionTail
-        if unsafe skein_load_acquire(completionTail) != completionHead.pointee { return .over }
+        if unsafe skein_load_acquire(completionTail) != completionsSeen { return .over }
         return isTaken ? .settled : .busy
     }
 

@@ -98,13 +98,11 @@ extension Server {
 @safe
 private final class Steps<R: Ring & ~Copyable, M: Machine & ~Copyable> {
     private let loop: UnsafeMutablePointer<Loop<R, M>>
-    private let loan: LoopLoan<R.Rest, M>
     private let isLent: Bool
 
     init(_ loop: consuming Loop<R, M>, isLent: Bool) {
         unsafe self.loop = .allocate(capacity: 1)
         unsafe self.loop.initialize(to: loop)
-        loan = unsafe withUnsafeMutablePointer(to: &self.loop.pointee.state) { unsafe LoopLoan($0) }
         self.isLent = isLent
     }
 
@@ -114,23 +112,20 @@ private final class Steps<R: Ring & ~Copyable, M: Machine & ~Copyable> {
     }
 
     func begin() {
-        unsafe loop.pointee.state.begin(loop.pointee.ring.waker, lending: isLent ? loan : nil)
+        let loan = unsafe isLent ? Loop<R, M>.loan(sleep, state) : nil
+        unsafe state.pointee.begin(loop.pointee.ring.waker, lending: loan)
     }
 
-    func enter() {
-        unsafe withUnsafeMutablePointer(to: &loop.pointee.state) {
-            unsafe Loop.enter(&loop.pointee.ring, $0, loan)
-        }
+    func enter() { unsafe Loop.enter(&loop.pointee.ring, sleep, state) }
+    func turn() { unsafe Loop.turn(&loop.pointee.ring, state) }
+    func finish() { unsafe Loop.finish(&loop.pointee.ring, state) }
+
+    private var sleep: UnsafeMutablePointer<LoopSleep<R.Rest>> {
+        unsafe withUnsafeMutablePointer(to: &loop.pointee.sleep) { unsafe $0 }
     }
 
-    func turn() {
-        unsafe withUnsafeMutablePointer(to: &loop.pointee.state) { unsafe Loop.turn(&loop.pointee.ring, $0) }
-    }
-
-    func finish() {
-        unsafe withUnsafeMutablePointer(to: &loop.pointee.state) {
-            unsafe Loop.finish(&loop.pointee.ring, $0)
-        }
+    private var state: UnsafeMutablePointer<LoopState<M>> {
+        unsafe withUnsafeMutablePointer(to: &loop.pointee.state) { unsafe $0 }
     }
 
     var isFinished: Bool { unsafe loop.pointee.state.machine.isFinished }

@@ -1,7 +1,7 @@
 // One event loop's worth of connections, as a machine: it is fed what the kernel answered and what
 // other threads sent, and gives back what to ask of the kernel next. Nothing else touches what it
-// owns, and no two threads do at a time. In a turn: outcomes of the last sends first, then everything else, then timers, then one
-// send for each connection that has something to send.
+// owns, and no two threads do at a time. In a turn: outcomes of the last sends first, then everything
+// else, then timers, then one send for each connection that has something to send.
 
 internal import SkeinIO
 internal import SkeinWire
