@@ -276,7 +276,10 @@ class Running:
         cores = [self.options.server_core, self.options.client_core][:shards]
         environment = {
             "JWT_SECRET": SECRET, "WS_ECHO_PATH": "/echo", "LOG_LEVEL": "error",
-            "WS_MESSAGE_RATE": "0", "WS_HANDSHAKE_RATE": "0", "WS_MAX_CONNECTIONS_PER_IP": "0",
+            # On, and out of the load's reach.
+            **dict.fromkeys(
+                ("WS_MESSAGE_RATE", "WS_MESSAGE_BURST", "WS_HANDSHAKE_RATE", "WS_HANDSHAKE_BURST",
+                 "WS_MAX_CONNECTIONS_PER_IP"), "1000000"),
             "WS_HISTORY_SIZE": "256" if self.settings.get("history") else "0",
             "WS_ADAPTER": server.backplane,
             "DATABASE_URL": f"sqlite://{self.directory}/skein.db"}

@@ -193,7 +193,7 @@ def conditions(summary):
         f"{data['seconds']:g} s a cell, all servers in turns, medians. The server is alone on core 0 "
         "(its Redis with it), the C client of `Benchmarks/Load` on core 1; 128-byte payloads, in user → user "
         "rows of Skein, the Go and the node hub a `typing` event of 99 bytes, which nobody keeps or confirms; "
-        "Skein with envelopes, users, limits and metrics on, rates and the limit of an address off, history off "
+        "Skein with envelopes, users, limits (rates, too, at a million a second) and metrics on, history off "
         "where not named. "
         "CPU is user and system time of server, Redis and `ksoftirqd/0` in µs per delivery (per "
         "connect); \\*: the client was saturated, so the rate is the client's, and the CPU is what "

@@ -103,6 +103,8 @@ ROWS = [
         pair(5000, "--sources", "4", *at_rate(20000))),
     Row("pair19k", f"user → user, {MANY:,} connections, 20,000/s", "latency",
         pair(MANY, "--sources", "4", "--warmup", "1", *at_rate(20000))),
+    Row("pairtls", "user → user over TLS, 500 connections, 20,000/s", "latency",
+        pair(500, *at_rate(20000)), {"tls": True}, ("skein memory", "hub memory", "nchan", "nats")),
     Row("chat", "chat message and confirmation, 500 connections", "rate", CHAT),
     Row("kept", "user → user, 500 connections, each event kept in history", "rate", KEPT,
         {"history": True}, ("skein",)),

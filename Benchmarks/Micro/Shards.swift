@@ -55,6 +55,22 @@ let shardBenchmarks = [
             precondition(stage.kernel.pointee.sends == before + count)
         }
     },
+    Benchmark("shard: typing to a user of a shard that sleeps") {
+        let stage = Stage(shardCount: 2)
+        let (here, there) = (stage.user(onShard: 0), stage.user(onShard: 1))
+        let sender = stage.connect(here)
+        _ = stage.connect(there)
+        let frame = typing(to: there)
+        return { count in
+            let before = stage.kernels[1].pointee.sends
+            for _ in 0..<count {
+                stage.receive(frame, on: sender)
+                stage.turn()
+            }
+            // Its own thread would have had to turn.
+            precondition(stage.kernels[1].pointee.sends == before + count)
+        }
+    },
     Benchmark("shard: chat message and its confirmation") {
         let stage = Stage()
         let alice = stage.connect("alice")

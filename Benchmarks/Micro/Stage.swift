@@ -1,4 +1,4 @@
-// A whole server on one thread: its shard and its router, on rings without a kernel, under a clock that
+// A whole server on one thread: its shards and its router, on rings without a kernel, under a clock that
 // the stage moves. Devices are connected by real handshakes before anything is measured.
 
 import Glibc
@@ -7,23 +7,28 @@ import SkeinIO
 import SkeinServices
 
 final class Stage {
-    let kernel = StubKernel.make()
+    /// One for each shard.
+    let kernels: [UnsafeMutablePointer<StubKernel>]
+    /// Of the first shard, which accepts.
+    var kernel: UnsafeMutablePointer<StubKernel> { kernels[0] }
     private let routerKernel = StubKernel.make()
     private let time: UnsafeMutablePointer<SimulatedTime>
     private let host: StubHost
     private let server: Server
+    private let shards: [any SteppedLoop]
     private let shard: any SteppedLoop
     private let router: any SteppedLoop
     private let buffers: BufferPool
     private var nextDescriptor: Int32 = 16
 
-    init(echo: Bool = false) {
+    init(echo: Bool = false, shardCount: Int = 1) {
+        kernels = (0..<shardCount).map { _ in StubKernel.make() }
         time = .allocate(capacity: 1)
         time.initialize(
             to: SimulatedTime(now: Instant(nanoseconds: 1_000_000_000), wallMilliseconds: 1_767_000_000_000))
         host = StubHost(time)
         var configuration = ServerConfiguration()
-        configuration.shardCount = 1
+        configuration.shardCount = shardCount
         configuration.limits.handshakeRate = 0
         configuration.limits.connectionsPerAddressMax = 0
         configuration.limits.connectionsPerUserMax = 0
@@ -41,13 +46,21 @@ final class Stage {
                 log: { _ in })
         } catch { fatalError("\(error)") }
         server.startStepped()
-        let ring = StubRing(kernel)
+        let ring = StubRing(kernels[0])
         buffers = ring.buffers
-        shard = server.makeSteppedShard(0, ring: ring, listener: 15)
+        shard = server.makeSteppedShard(0, ring: ring, listener: 15, isLent: shardCount > 1)
+        shards = [shard] + (1..<shardCount).map { [server, kernels] index in
+            server.makeSteppedShard(index, ring: StubRing(kernels[index]), listener: 15, isLent: true)
+        }
         router = server.makeSteppedRouter(ring: StubRing(routerKernel))
-        shard.begin()
+        for shard in shards { shard.begin() }
         router.begin()
         settle()
+    }
+
+    /// Someone who lives on that shard.
+    func user(onShard index: Int) -> String {
+        (0...).lazy.map { "user\($0)" }.first { self.server.home(ofUser: $0) == index }!
     }
 
     /// A device of `user`: its descriptor.
@@ -61,14 +74,17 @@ final class Stage {
             GET \(path)?token=\(user) HTTP/1.1\r\nHost: skein\r\nUpgrade: websocket\r\nConnection: Upgrade\r
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
             """
-        let before = kernel.pointee.sends
+        let before = sends
         receive(Block(request), on: fd)
         settle()
-        precondition(kernel.pointee.sends > before, "the handshake was not answered")
+        precondition(sends > before, "the handshake was not answered")
         return fd
     }
 
-    /// Bytes have come from a client.
+    /// Of all shards.
+    private var sends: Int { kernels.reduce(0) { $0 + $1.pointee.sends } }
+
+    /// Bytes have come from a client of the first shard.
     @inline(__always)
     func receive(_ block: Block, on fd: Int32) {
         guard let buffer = buffers.takeRecycled() else { fatalError("no buffer left") }
@@ -79,7 +95,7 @@ final class Stage {
                 flags: [.hasBuffer, .hasMore]))
     }
 
-    /// One turn of the shard, to the submission of what it sends, 10 µs later.
+    /// One turn of the first shard, to the submission of what it sends, 10 µs later.
     @inline(__always)
     func turn() {
         time.pointee.now = time.pointee.now.advanced(byNanoseconds: 10_000)
@@ -99,6 +115,10 @@ final class Stage {
     private func settle() {
         for _ in 0..<8 {
             turn()
+            for shard in shards.dropFirst() {
+                shard.turn()
+                shard.enter()
+            }
             router.turn()
             router.enter()
             host.jobs.runAll()

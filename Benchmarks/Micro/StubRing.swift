@@ -60,6 +60,18 @@ struct StubKernel {
     }
 }
 
+/// Unchecked `Sendable`: everything runs on one thread.
+struct StubRest: RingAtRest, @unchecked Sendable {
+    let kernel: UnsafeMutablePointer<StubKernel>
+
+    var state: RestState { kernel.pointee.completionCount == 0 ? .settled : .over }
+
+    func send(_ submission: Submission) -> Int32? {
+        kernel.pointee.perform(submission)
+        return nil
+    }
+}
+
 struct StubRing: Ring, ~Copyable {
     let kernel: UnsafeMutablePointer<StubKernel>
     let buffers = BufferPool.make()
@@ -70,10 +82,13 @@ struct StubRing: Ring, ~Copyable {
 
     static func make(_ options: RingOptions) throws(RingError) -> StubRing { StubRing(StubKernel.make()) }
 
-    mutating func submit(_ queue: inout SubmissionQueue, wait: Wait) {
+    mutating func give(_ queue: inout SubmissionQueue) {
         for index in 0..<queue.count { kernel.pointee.perform(queue[index]) }
         queue.removeAll()
     }
+
+    mutating func wait(_ wait: Wait) {}
+    var rest: StubRest? { StubRest(kernel: kernel) }
 
     @discardableResult
     mutating func reap(into completions: inout CompletionQueue) -> Int {

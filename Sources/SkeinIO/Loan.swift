@@ -77,14 +77,13 @@ extension Loop where R: ~Copyable, M: ~Copyable {
         }
         // Nothing but this: others may have left what takes long. And where the loop has taken it
         // meanwhile, and sleeps again, this thread comes too late.
-        guard let parcels = unsafe state.pointee.inbox.take(only: parcel) else { return .mustWake }
-        unsafe state.pointee.parcels = parcels
+        guard unsafe state.pointee.take(only: parcel) else { return .mustWake }
         unsafe state.pointee.beginTurn()
         unsafe state.pointee.endTurn()
         guard unsafe send(through: rest, &state.pointee.submissions, &state.pointee.completions),
             unsafe state.pointee.completions.isEmpty, unsafe !state.pointee.machine.isFinished,
             unsafe sleep.pointee.isLongEnough(for: state.pointee.waitForTurn()),
-            unsafe state.pointee.inbox.park()
+            unsafe state.pointee.park()
         else { return .mustWake }
         return .done
     }

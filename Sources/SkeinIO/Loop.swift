@@ -20,15 +20,18 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     }
 
     /// Until the machine is finished.
+    /// - Parameter isLent: other loops may run turns of its machine while it sleeps.
     @inlinable
-    package mutating func run() { Self.run(&ring, &sleep, &state) }
+    package mutating func run(isLent: Bool = false) { Self.run(&ring, &sleep, &state, isLent) }
 
     @inlinable
-    static func run(_ ring: inout R, _ sleep: inout LoopSleep<R.Rest>, _ state: inout LoopState<M>) {
+    static func run(
+        _ ring: inout R, _ sleep: inout LoopSleep<R.Rest>, _ state: inout LoopState<M>, _ isLent: Bool
+    ) {
         // By their addresses from here on: they change hands while the ring waits.
         unsafe withUnsafeMutablePointer(to: &sleep) { sleep in
             unsafe withUnsafeMutablePointer(to: &state) { state in
-                unsafe state.pointee.begin(ring.waker, lending: loan(sleep, state))
+                unsafe state.pointee.begin(ring.waker, lending: isLent ? loan(sleep, state) : nil)
                 while unsafe !state.pointee.machine.isFinished {
                     unsafe enter(&ring, sleep, state)
                     unsafe turn(&ring, state)
@@ -39,34 +42,35 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     }
 
     /// Gives the kernel what was asked for, and waits there.
-    @inlinable
+    @inlinable @inline(__always)
     package static func enter(
         _ ring: inout R, _ sleep: UnsafeMutablePointer<LoopSleep<R.Rest>>,
         _ state: UnsafeMutablePointer<LoopState<M>>
     ) {
         let wait = unsafe state.pointee.waitForTurn()
         unsafe ring.give(&state.pointee.submissions)
-        let inbox = unsafe state.pointee.inbox
         if case .none = wait {
             ring.wait(.none)
             return
         }
-        guard inbox.park() else {
+        guard unsafe state.pointee.park() else {
             ring.wait(.none)
             return
         }
-        unsafe sleep.pointee = LoopSleep(rest: ring.rest, wait: wait)
-        unsafe state.pointee.isAsleep = true
-        // Last: from here on nothing but the ring is ours.
-        inbox.letGo()
+        if unsafe state.pointee.isLent {
+            unsafe sleep.pointee = LoopSleep(rest: ring.rest, wait: wait)
+            unsafe state.pointee.isAsleep = true
+            // Last: from here on nothing but the ring is ours.
+            unsafe state.pointee.letGo()
+        }
         ring.wait(wait)
     }
 
     /// What has come meanwhile, from the kernel and from other threads.
-    @inlinable
+    @inlinable @inline(__always)
     package static func turn(_ ring: inout R, _ state: UnsafeMutablePointer<LoopState<M>>) {
         if unsafe state.pointee.isAsleep {
-            unsafe state.pointee.inbox.hold()
+            unsafe state.pointee.hold()
             unsafe state.pointee.isAsleep = false
             // What another thread's turn asked for, and only this ring can do.
             if unsafe !state.pointee.submissions.isEmpty {
@@ -103,7 +107,9 @@ package struct LoopState<M: Machine & ~Copyable>: ~Copyable {
     /// Taken from the inbox and not handled yet: a turn takes its share, so that sockets and timers
     /// have theirs.
     @usableFromInline package var parcels: Parcels
-    /// The loop has parked and not taken itself back. The loop's own thread alone reads it.
+    /// Whether others may run its turns while it sleeps.
+    @usableFromInline package var isLent = false
+    /// It is let go, and has not taken itself back. The loop's own thread alone reads it.
     @usableFromInline package var isAsleep = false
 
     /// What one turn handles at least, where as much waits: 1 MiB of records, or 256 parcels.
@@ -128,6 +134,7 @@ package struct LoopState<M: Machine & ~Copyable>: ~Copyable {
     /// - Parameter loan: for those who push to a loop that sleeps; `nil` where they only wake it.
     @inlinable
     package mutating func begin(_ waker: Waker, lending loan: Loan?) {
+        isLent = loan != nil
         inbox.attach(waker, lending: loan)
         now = clock.now()
         machine.endTurn(at: now, into: &submissions)
@@ -169,6 +176,21 @@ package struct LoopState<M: Machine & ~Copyable>: ~Copyable {
         // For whoever clears up after the loop.
         while let parcel = parcels.popFirst() { inbox.push(parcel) }
         inbox.detach()
+    }
+
+    // Called on this, which is borrowed for it, and not on an inbox that would be retained for it.
+    @inlinable
+    func park() -> Bool { inbox.park() }
+    @inlinable
+    func letGo() { inbox.letGo() }
+    @inlinable
+    func hold() { inbox.hold() }
+
+    @inlinable
+    mutating func take(only parcel: UInt) -> Bool {
+        guard let only = inbox.take(only: parcel) else { return false }
+        parcels = only
+        return true
     }
 
     /// How long the kernel may let the loop wait, if nothing has come.

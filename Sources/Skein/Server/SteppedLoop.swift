@@ -96,13 +96,21 @@ extension Server {
 ///
 /// Safe: the loop stays where it is until this goes, and with it the last who knows the loan.
 @safe
-private final class Steps<R: Ring & ~Copyable, M: Machine & ~Copyable> {
+private struct Steps<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     private let loop: UnsafeMutablePointer<Loop<R, M>>
+    // Its parts. To find them each time would cost what is measured here.
+    private let ring: UnsafeMutablePointer<R>
+    private let sleep: UnsafeMutablePointer<LoopSleep<R.Rest>>
+    private let state: UnsafeMutablePointer<LoopState<M>>
     private let isLent: Bool
 
     init(_ loop: consuming Loop<R, M>, isLent: Bool) {
-        unsafe self.loop = .allocate(capacity: 1)
-        unsafe self.loop.initialize(to: loop)
+        let place = UnsafeMutablePointer<Loop<R, M>>.allocate(capacity: 1)
+        unsafe place.initialize(to: loop)
+        unsafe self.loop = place
+        unsafe ring = withUnsafeMutablePointer(to: &place.pointee.ring) { unsafe $0 }
+        unsafe sleep = withUnsafeMutablePointer(to: &place.pointee.sleep) { unsafe $0 }
+        unsafe state = withUnsafeMutablePointer(to: &place.pointee.state) { unsafe $0 }
         self.isLent = isLent
     }
 
@@ -113,25 +121,21 @@ private final class Steps<R: Ring & ~Copyable, M: Machine & ~Copyable> {
 
     func begin() {
         let loan = unsafe isLent ? Loop<R, M>.loan(sleep, state) : nil
-        unsafe state.pointee.begin(loop.pointee.ring.waker, lending: loan)
+        unsafe state.pointee.begin(ring.pointee.waker, lending: loan)
     }
 
-    func enter() { unsafe Loop.enter(&loop.pointee.ring, sleep, state) }
-    func turn() { unsafe Loop.turn(&loop.pointee.ring, state) }
-    func finish() { unsafe Loop.finish(&loop.pointee.ring, state) }
+    @inline(__always)
+    func enter() { unsafe Loop.enter(&ring.pointee, sleep, state) }
 
-    private var sleep: UnsafeMutablePointer<LoopSleep<R.Rest>> {
-        unsafe withUnsafeMutablePointer(to: &loop.pointee.sleep) { unsafe $0 }
-    }
+    @inline(__always)
+    func turn() { unsafe Loop.turn(&ring.pointee, state) }
 
-    private var state: UnsafeMutablePointer<LoopState<M>> {
-        unsafe withUnsafeMutablePointer(to: &loop.pointee.state) { unsafe $0 }
-    }
+    func finish() { unsafe Loop.finish(&ring.pointee, state) }
 
-    var isFinished: Bool { unsafe loop.pointee.state.machine.isFinished }
-    var hasParcels: Bool { unsafe loop.pointee.state.hasParcels }
+    var isFinished: Bool { unsafe state.pointee.machine.isFinished }
+    var hasParcels: Bool { unsafe state.pointee.hasParcels }
 
-    func look<T>(_ body: (borrowing M) -> T) -> T { unsafe body(loop.pointee.state.machine) }
+    func look<T>(_ body: (borrowing M) -> T) -> T { unsafe body(state.pointee.machine) }
 }
 
 private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
