@@ -48,9 +48,9 @@ final class Stage {
         server.startStepped()
         let ring = StubRing(kernels[0])
         buffers = ring.buffers
-        shard = server.makeSteppedShard(0, ring: ring, listener: 15, isLent: shardCount > 1)
+        shard = server.makeSteppedShard(0, ring: ring, listener: 15, mayBeLent: shardCount > 1)
         shards = [shard] + (1..<shardCount).map { [server, kernels] index in
-            server.makeSteppedShard(index, ring: StubRing(kernels[index]), listener: 15, isLent: true)
+            server.makeSteppedShard(index, ring: StubRing(kernels[index]), listener: 15, mayBeLent: true)
         }
         router = server.makeSteppedRouter(ring: StubRing(routerKernel))
         for shard in shards { shard.begin() }

@@ -1,10 +1,10 @@
 // The receive buffers of one ring: the kernel picks one for each receive and names it in the
-// completion; whoever handled the bytes recycles it, and the ring takes it back at the next submit.
+// completion; whoever handled the bytes recycles it, and the ring takes it back with what it is given next.
 // A few hundred serve any number of connections, since idle ones hold none.
 
 private import CSkein
 
-/// A handle, copied freely on the ring's thread; the memory goes with the ring.
+/// A handle, copied freely on the thread that holds the loop; the memory goes with the ring.
 ///
 /// Safe: identifiers are checked against `count`, and the header and the buffers live until
 /// `destroy`, which is the ring's last act.

@@ -114,6 +114,8 @@ package struct EpollRing: Ring, ~Copyable {
 
     @usableFromInline
     package mutating func give(_ queue: inout SubmissionQueue) {
+        // Edges that nobody has looked at: of descriptors that may be closed here.
+        if eventCount > 0 { serveEvents() }
         for index in 0..<queue.count { unsafe perform(queue.storage[index]) }
         unsafe counters.values.pointee.submissions &+= UInt64(truncatingIfNeeded: queue.count)
         queue.removeAll()
@@ -144,7 +146,7 @@ package struct EpollRing: Ring, ~Copyable {
     }
 }
 
-/// It makes its calls before it waits.
+/// It makes its calls before it waits. Whether something has come only the kernel knows.
 @usableFromInline
 package struct EpollRingAtRest: RingAtRest {
     @usableFromInline package var state: RestState { .settled }

@@ -24,8 +24,6 @@ extension EpollRing {
     }
 
     mutating func waitForEvents(_ wait: Wait) {
-        // Edges, which nobody tells again.
-        if eventCount > 0 { serveEvents() }
         var nanoseconds: Int64 = 0
         if done.isEmpty && queue.isEmpty {
             switch wait {

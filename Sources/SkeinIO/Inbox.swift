@@ -17,7 +17,7 @@ package final class Inbox: @unchecked Sendable {
         /// Parcels << 32 | records, waiting.
         let depth: Atomic<Int>
         let postsOutstanding: Atomic<Int>
-        /// Threads between their decision to wake and having woken.
+        /// Threads between ending a park and having woken the loop, or run its turn.
         let waking: Atomic<Int>
         var waker: Waker
         /// Whose the loop is: see Loan.swift.
@@ -122,7 +122,7 @@ extension Inbox {
         unsafe header.pointee.loan = loan.map { unsafe Unmanaged.passRetained($0) }
     }
 
-    /// After the last: returns when no thread can be waking the loop any more.
+    /// After the last: returns when no thread can be waking the loop, or running its turn, any more.
     @usableFromInline
     package func detach() {
         // Acquiring: pairs with the push that ended a park, whose count in `waking` is then seen.

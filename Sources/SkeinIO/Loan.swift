@@ -75,12 +75,17 @@ extension Loop where R: ~Copyable, M: ~Copyable {
         // The outcome of its own sends is still to come, which the machine is to hear first.
         case .busy: return .mustWake
         }
+        // A timer that is due is the loop's: what it waits for may have come, unknown to us.
+        let now = unsafe state.pointee.clock.now()
+        if case .until(let deadline) = unsafe sleep.pointee.wait, deadline <= now { return .mustWake }
         // Nothing but this: others may have left what takes long. And where the loop has taken it
         // meanwhile, and sleeps again, this thread comes too late.
         guard unsafe state.pointee.take(only: parcel) else { return .mustWake }
-        unsafe state.pointee.beginTurn()
+        unsafe state.pointee.beginTurn(at: now)
         unsafe state.pointee.endTurn()
-        guard unsafe send(through: rest, &state.pointee.submissions, &state.pointee.completions),
+        // Nothing was sent: maybe it stands behind what could not be sent, and now can.
+        guard unsafe !state.pointee.submissions.isEmpty,
+            unsafe send(through: rest, &state.pointee.submissions, &state.pointee.completions),
             unsafe state.pointee.completions.isEmpty, unsafe !state.pointee.machine.isFinished,
             unsafe sleep.pointee.isLongEnough(for: state.pointee.waitForTurn()),
             unsafe state.pointee.park()
@@ -88,11 +93,16 @@ extension Loop where R: ~Copyable, M: ~Copyable {
         return .done
     }
 
-    /// All of the turn's sends; false, and none of them, when there is something else among them.
+    /// Sends of one turn that a borrower makes: a user's devices, for most.
+    @inlinable static var sendsMax: Int { 4 }
+
+    /// All of the turn's sends; false, and none of them, when there are many, or something else among
+    /// them.
     @inlinable
     static func send(
         through rest: R.Rest, _ submissions: inout SubmissionQueue, _ completions: inout CompletionQueue
     ) -> Bool {
+        guard submissions.count <= sendsMax else { return false }
         for index in 0..<submissions.count {
             let kind = submissions[index].kind
             guard kind == .sendNow || kind == .sendVectorNow else { return false }

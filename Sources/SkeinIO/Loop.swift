@@ -20,18 +20,19 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     }
 
     /// Until the machine is finished.
-    /// - Parameter isLent: other loops may run turns of its machine while it sleeps.
+    /// - Parameter mayBeLent: other loops may run turns of its machine while it sleeps.
     @inlinable
-    package mutating func run(isLent: Bool = false) { Self.run(&ring, &sleep, &state, isLent) }
+    package mutating func run(mayBeLent: Bool = false) { Self.run(&ring, &sleep, &state, mayBeLent) }
 
     @inlinable
     static func run(
-        _ ring: inout R, _ sleep: inout LoopSleep<R.Rest>, _ state: inout LoopState<M>, _ isLent: Bool
+        _ ring: inout R, _ sleep: inout LoopSleep<R.Rest>, _ state: inout LoopState<M>,
+        _ mayBeLent: Bool
     ) {
         // By their addresses from here on: they change hands while the ring waits.
         unsafe withUnsafeMutablePointer(to: &sleep) { sleep in
             unsafe withUnsafeMutablePointer(to: &state) { state in
-                unsafe state.pointee.begin(ring.waker, lending: isLent ? loan(sleep, state) : nil)
+                unsafe state.pointee.begin(ring.waker, lending: mayBeLent ? loan(sleep, state) : nil)
                 while unsafe !state.pointee.machine.isFinished {
                     unsafe enter(&ring, sleep, state)
                     unsafe turn(&ring, state)
@@ -57,7 +58,7 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
             ring.wait(.none)
             return
         }
-        if unsafe state.pointee.isLent {
+        if unsafe state.pointee.mayBeLent {
             unsafe sleep.pointee = LoopSleep(rest: ring.rest, wait: wait)
             unsafe state.pointee.isAsleep = true
             // Last: from here on nothing but the ring is ours.
@@ -81,7 +82,7 @@ package struct Loop<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
             if unsafe state.pointee.machine.isFinished { return }
         }
         unsafe state.pointee.takeParcels()
-        unsafe state.pointee.beginTurn()
+        unsafe state.pointee.beginTurn(at: state.pointee.clock.now())
         unsafe ring.reap(into: &state.pointee.completions)
         unsafe state.pointee.endTurn()
     }
@@ -108,7 +109,7 @@ package struct LoopState<M: Machine & ~Copyable>: ~Copyable {
     /// have theirs.
     @usableFromInline package var parcels: Parcels
     /// Whether others may run its turns while it sleeps.
-    @usableFromInline package var isLent = false
+    @usableFromInline package var mayBeLent = false
     /// It is let go, and has not taken itself back. The loop's own thread alone reads it.
     @usableFromInline package var isAsleep = false
 
@@ -134,7 +135,7 @@ package struct LoopState<M: Machine & ~Copyable>: ~Copyable {
     /// - Parameter loan: for those who push to a loop that sleeps; `nil` where they only wake it.
     @inlinable
     package mutating func begin(_ waker: Waker, lending loan: Loan?) {
-        isLent = loan != nil
+        mayBeLent = loan != nil
         inbox.attach(waker, lending: loan)
         now = clock.now()
         machine.endTurn(at: now, into: &submissions)
@@ -149,9 +150,9 @@ package struct LoopState<M: Machine & ~Copyable>: ~Copyable {
 
     /// What the last turn asked for has happened, but for the completions to come.
     @inlinable
-    package mutating func beginTurn() {
+    package mutating func beginTurn(at now: Instant) {
         machine.submitted()
-        now = clock.now()
+        self.now = now
     }
 
     @inlinable

@@ -18,8 +18,8 @@ package protocol Machine: ~Copyable {
     /// everything the turn has gathered.
     mutating func endTurn(at now: Instant, into submissions: inout SubmissionQueue)
 
-    /// Called when the submissions of `endTurn` have been given to the kernel, or sent by a borrower, and the outcome of
-    /// every `sendNow` is in the completions to come *next*, before any other call.
+    /// Called when the submissions of `endTurn` have been given to the kernel, or sent by a borrower, and
+    /// the outcome of every `sendNow` is in the completions to come *next*, before any other call.
     mutating func submitted()
 
     /// When `endTurn` must run again though nothing happens; `nil` for never.

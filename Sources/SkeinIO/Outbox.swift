@@ -23,7 +23,9 @@ package struct Outbox: ~Copyable {
     /// Turns of other loops that were run here.
     package private(set) var turnsBorrowed: UInt64 = 0
     private let inboxes: [Inbox]
-    /// Of whose outbox it is, where it may borrow.
+    /// A parcel of this turn was full, and is gone.
+    private var hasPushed = false
+    /// Of the loop whose outbox this is, where it may borrow; kept alive by the next.
     private let own: UnsafeMutablePointer<Inbox.Header>?
     private let ownInbox: Inbox?
 
@@ -31,7 +33,7 @@ package struct Outbox: ~Copyable {
     package struct Borrowing {
         /// Whose outbox it is: in a turn that is itself borrowed, nothing is.
         package let own: Inbox
-        /// The one kind of record that takes its receiver little: a send or none.
+        /// The one kind of record that takes its receiver little, for the most part: some sends or none.
         package let lightKind: UInt16
 
         package init(own: Inbox, lightKind: UInt16) {
@@ -81,11 +83,11 @@ package struct Outbox: ~Copyable {
         to target: Int, kind: UInt16, flags: UInt16 = 0, argument: UInt64 = 0, payloadBytes: Int = 0
     ) -> UnsafeMutablePointer<UInt8>? {
         precondition(target >= 0 && target < targetCount, "no such target")
-        if kind != lightKind { unsafe places[target].isHeavy = true }
         if let open = unsafe places[target].open,
             let bytes = unsafe Parcel.append(
                 to: open, kind: kind, flags: flags, argument: argument, payloadBytes: payloadBytes)
         {
+            if kind != lightKind { unsafe places[target].isHeavy = true }
             return unsafe bytes
         }
         return unsafe appendToNext(target, kind, flags, argument, payloadBytes)
@@ -120,10 +122,11 @@ package struct Outbox: ~Copyable {
             unsafe places[target].isHeavy = false
         }
         openCount = 0
+        hasPushed = false
     }
 
     private var mayBorrow: Bool {
-        guard let own = unsafe own, unsafe !own.pointee.isLent else { return false }
+        guard !hasPushed, let own = unsafe own, unsafe !own.pointee.isLent else { return false }
         var records = 0
         var bytes = 0
         for target in 0..<targetCount {
@@ -145,12 +148,13 @@ package struct Outbox: ~Copyable {
         guard let next else { return nil }
         if let full = unsafe full {
             unsafe Inbox.push(full, to: places[target].inbox)
-            unsafe places[target].isHeavy = true
+            hasPushed = true
         } else {
             openCount += 1
         }
         let open = unsafe next.release()
         unsafe places[target].open = open
+        if kind != lightKind { unsafe places[target].isHeavy = true }
         return unsafe Parcel.append(
             to: open, kind: kind, flags: flags, argument: argument, payloadBytes: payloadBytes)
     }

@@ -25,12 +25,13 @@ package protocol Ring: ~Copyable {
     /// the time the `wait` that follows begins to wait.
     mutating func give(_ queue: inout SubmissionQueue)
 
-    /// Waits for at least one completion (or a wake-up), at most as long as told. Touches nothing of
-    /// the machine's, no buffer either: it may be in another thread's hands meanwhile.
+    /// Waits for at least one completion (or a wake-up), at most as long as told. While `rest` is
+    /// settled it touches nothing of the machine's, no buffer and no counter that a machine reads: those
+    /// may be in another thread's hands.
     mutating func wait(_ wait: Wait)
 
-    /// For another thread, during the wait that follows; `nil` when there are completions that did not
-    /// come from the kernel just now.
+    /// For another thread, during the wait that follows; `nil` when the ring itself holds completions or
+    /// work, of which the kernel does not know.
     var rest: Rest? { get }
 
     /// Appends all completions there are. Wake-ups and answers nobody waits for are left out.
@@ -41,11 +42,11 @@ package protocol Ring: ~Copyable {
 
 @usableFromInline
 package enum RestState: Sendable {
-    /// The kernel has carried out all that the ring was given, and nothing has come back: every
-    /// `sendNow` was sent whole.
+    /// The kernel has carried out all that the ring was given, and every `sendNow` was sent whole.
     case settled
-    /// Something has come back: the wait is over, or will be in a moment.
+    /// There are completions: the wait is over, or will be in a moment.
     case over
+    /// Neither is certain.
     case busy
 }
 
@@ -102,7 +103,7 @@ package enum RingError: Error, Equatable, CustomStringConvertible {
     }
 }
 
-/// What a ring has done, for metrics. A handle like `BufferPool`: read on the ring's thread.
+/// What a ring has done, for metrics. A handle like `BufferPool`: read on the thread that holds the loop.
 ///
 /// Safe: the values live as long as the ring.
 @safe

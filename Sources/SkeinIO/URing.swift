@@ -91,7 +91,7 @@ package struct URing: Ring, ~Copyable {
     package var rest: URingAtRest? {
         guard stash.isEmpty, !isBehind else { return nil }
         return unsafe URingAtRest(
-            submissionHead: control.pointee.sq.khead, submissionTail: tail &+ filled,
+            flags: submissionFlags, submissionHead: control.pointee.sq.khead, submissionTail: tail &+ filled,
             completionsSeen: completionHead.pointee, completionTail: completionTail)
     }
 
@@ -131,6 +131,7 @@ package struct URing: Ring, ~Copyable {
 @safe
 @usableFromInline
 package struct URingAtRest: RingAtRest, @unchecked Sendable {
+    let flags: UnsafeMutablePointer<UInt32>
     let submissionHead: UnsafeMutablePointer<UInt32>
     /// As it is once everything was given.
     let submissionTail: UInt32
@@ -142,7 +143,9 @@ package struct URingAtRest: RingAtRest, @unchecked Sendable {
         // In this order: the kernel moves its head when the answers to what it took are in place.
         let isTaken = unsafe skein_load_acquire(submissionHead) == submissionTail
         if unsafe skein_load_acquire(completionTail) != completionsSeen { return .over }
-        return isTaken ? .settled : .busy
+        // Work that waits for the ring's own thread may be an answer, or nothing that ends the wait.
+        let isIdle = unsafe skein_load_relaxed(flags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW) == 0
+        return isTaken && isIdle ? .settled : .busy
     }
 
     @usableFromInline

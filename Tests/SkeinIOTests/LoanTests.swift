@@ -125,7 +125,7 @@ struct Copier: Machine, ~Copyable {
 struct LoanTests {
     static func run<R: Ring & ~Copyable>(_ ring: consuming R, _ inbox: Inbox, _ seen: LoanObservations, _ fd: Int32) {
         var loop = Loop(ring: ring, machine: Copier(seen: seen, fd: fd), inbox: inbox)
-        loop.run(isLent: true)
+        loop.run(mayBeLent: true)
     }
 
     func start(_ tenant: Tenant, _ inbox: Inbox, _ seen: LoanObservations, _ fd: Int32) throws -> PinnedThread {

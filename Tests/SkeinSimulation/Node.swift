@@ -132,7 +132,7 @@ final class Node {
                 world, kernel, name: "shard \(index) of node \(number)",
                 limits: (limits.receiveBuffersCount, limits.receiveBufferBytes))
             let steps = server.makeSteppedShard(index, ring: SimulatedRing(ring), listener: descriptor.fd,
-                isLent: world.lendsShards)
+                mayBeLent: world.lendsShards)
             loops.append(LoopRunner(steps, ring, isRouter: false))
         }
         let ring = RingState(

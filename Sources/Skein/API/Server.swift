@@ -250,7 +250,7 @@ public final class Server: Sendable {
     ) throws(RingError) {
         var loop = makeShardLoop(index, try R.make(ringOptions), listener)
         startup.report(nil)
-        loop.run(isLent: shared.shardCount > 1)
+        loop.run(mayBeLent: shared.shardCount > 1)
     }
 
     func makeShardLoop<R: Ring & ~Copyable>(

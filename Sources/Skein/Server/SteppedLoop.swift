@@ -67,11 +67,11 @@ extension Server {
         }
     }
 
-    /// - Parameter isLent: while it waits, other shards may run turns of it, as they do on threads.
+    /// - Parameter mayBeLent: while it waits, other shards may run turns of it, as they do on threads.
     package func makeSteppedShard<R: Ring & ~Copyable>(
-        _ index: Int, ring: consuming R, listener: Int32, isLent: Bool
+        _ index: Int, ring: consuming R, listener: Int32, mayBeLent: Bool
     ) -> any SteppedLoop {
-        SteppedShard(makeShardLoop(index, ring, listener), of: self, isLent: isLent)
+        SteppedShard(makeShardLoop(index, ring, listener), of: self, mayBeLent: mayBeLent)
     }
 
     package func makeSteppedRouter<R: Ring & ~Copyable>(ring: consuming R) -> any SteppedLoop {
@@ -94,7 +94,8 @@ extension Server {
 
 /// A loop in its place, and the steps of its `run` one by one.
 ///
-/// Safe: the loop stays where it is until this goes, and with it the last who knows the loan.
+/// Safe: the loop stays where it is until this goes, which is after `finish`, or when nobody pushes to it
+/// any more.
 @safe
 private struct Steps<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     private let loop: UnsafeMutablePointer<Loop<R, M>>
@@ -102,16 +103,16 @@ private struct Steps<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     private let ring: UnsafeMutablePointer<R>
     private let sleep: UnsafeMutablePointer<LoopSleep<R.Rest>>
     private let state: UnsafeMutablePointer<LoopState<M>>
-    private let isLent: Bool
+    private let mayBeLent: Bool
 
-    init(_ loop: consuming Loop<R, M>, isLent: Bool) {
+    init(_ loop: consuming Loop<R, M>, mayBeLent: Bool) {
         let place = UnsafeMutablePointer<Loop<R, M>>.allocate(capacity: 1)
         unsafe place.initialize(to: loop)
         unsafe self.loop = place
         unsafe ring = withUnsafeMutablePointer(to: &place.pointee.ring) { unsafe $0 }
         unsafe sleep = withUnsafeMutablePointer(to: &place.pointee.sleep) { unsafe $0 }
         unsafe state = withUnsafeMutablePointer(to: &place.pointee.state) { unsafe $0 }
-        self.isLent = isLent
+        self.mayBeLent = mayBeLent
     }
 
     deinit {
@@ -120,7 +121,7 @@ private struct Steps<R: Ring & ~Copyable, M: Machine & ~Copyable>: ~Copyable {
     }
 
     func begin() {
-        let loan = unsafe isLent ? Loop<R, M>.loan(sleep, state) : nil
+        let loan = unsafe mayBeLent ? Loop<R, M>.loan(sleep, state) : nil
         unsafe state.pointee.begin(ring.pointee.waker, lending: loan)
     }
 
@@ -142,8 +143,8 @@ private final class SteppedShard<R: Ring & ~Copyable>: SteppedLoop {
     private let steps: Steps<R, Shard>
     private let server: Server
 
-    init(_ loop: consuming Loop<R, Shard>, of server: Server, isLent: Bool) {
-        steps = Steps(loop, isLent: isLent)
+    init(_ loop: consuming Loop<R, Shard>, of server: Server, mayBeLent: Bool) {
+        steps = Steps(loop, mayBeLent: mayBeLent)
         self.server = server
     }
 
@@ -202,7 +203,7 @@ private final class SteppedRouter<R: Ring & ~Copyable>: SteppedLoop {
     private let server: Server
 
     init(_ loop: consuming Loop<R, Router>, of server: Server) {
-        steps = Steps(loop, isLent: false)
+        steps = Steps(loop, mayBeLent: false)
         self.server = server
     }
 

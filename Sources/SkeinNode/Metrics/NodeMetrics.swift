@@ -121,7 +121,7 @@ private extension NodeMetrics {
             "Calls that the kernel had no memory for, and that were made again.")
         out.single(
             "skein_borrowed_turns_total", .counter, total(\.borrowedTurns),
-            "Turns of shards that slept, run by another shard's thread instead of waking them.")
+            "Turns of shards that slept, run by another's thread within its own, instead of waking them.")
         out.single(
             "skein_tls_sessions", .gauge, snapshot.shards.reduce(0) { $0 + $1.tlsSessions },
             "TLS sessions of connections, now.")
