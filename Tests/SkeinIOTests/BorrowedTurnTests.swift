@@ -240,8 +240,8 @@ struct BorrowedTurnTests {
 
     /// What the timer is for may have come, unknown to the borrower.
     @Test func leavesATimerThatIsDueToTheLoop() {
-        let scene = Scene(deadline: Instant.now().advanced(byMilliseconds: 200))
-        usleep(250_000)
+        let scene = Scene(deadline: Instant.now().advanced(byMilliseconds: 1_000))
+        usleep(1_050_000)
         #expect(tell(scene, Errand.send) == 0)
         #expect(scene.isWoken)
         #expect(scene.diary.events.isEmpty)
