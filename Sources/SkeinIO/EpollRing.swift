@@ -128,9 +128,6 @@ package struct EpollRing: Ring, ~Copyable {
     }
 
     @usableFromInline
-    package mutating func wait(_ wait: Wait) { waitForEvents(wait) }
-
-    @usableFromInline
     @discardableResult
     package mutating func reap(into completions: inout CompletionQueue) -> Int {
         serveEvents()

@@ -23,7 +23,8 @@ extension EpollRing {
         serving.removeAll()
     }
 
-    mutating func waitForEvents(_ wait: Wait) {
+    @usableFromInline
+    package mutating func wait(_ wait: Wait) {
         var nanoseconds: Int64 = 0
         if done.isEmpty && queue.isEmpty {
             switch wait {

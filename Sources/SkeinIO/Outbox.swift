@@ -25,8 +25,10 @@ package struct Outbox: ~Copyable {
     private let inboxes: [Inbox]
     /// A parcel of this turn was full, and is gone.
     private var hasPushed = false
-    /// Of the loop whose outbox this is, where it may borrow; kept alive by the next.
+    /// Of the loop whose outbox this is, where it may borrow. Asked by its address: a class would be
+    /// retained for each flush.
     private let own: UnsafeMutablePointer<Inbox.Header>?
+    /// Keeps that alive.
     private let ownInbox: Inbox?
 
     /// For a loop that may run a turn of another that sleeps, where it has little to pass on.

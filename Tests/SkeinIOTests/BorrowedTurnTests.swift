@@ -90,7 +90,7 @@ private struct Errand: Machine, ~Copyable {
             case Self.close: wanted += [.sendNow, .close]
             case Self.hurry:
                 wanted.append(.sendNow)
-                deadline = Instant.now().advanced(bySeconds: 10)
+                deadline = now.advanced(bySeconds: 10)
             case Self.end: isFinished = true
             case Self.sendToMany: wanted += Array(repeating: .sendNow, count: 5)
             case Self.keep: break
@@ -117,14 +117,19 @@ private final class Scene {
     let inbox = Inbox()
     let wakeDescriptor = eventfd(0, skein_eventfd_flags())
     let loop: UnsafeMutablePointer<Loop<StillRing, Errand>>
+    /// Stands still until a test moves it.
+    let time = UnsafeMutablePointer<SimulatedTime>.allocate(capacity: 1)
 
-    init(passingOnTo other: Inbox? = nil, deadline: Instant? = nil, hasRest: Bool = true) {
-        var errand = Errand(diary: diary, deadline: deadline)
+    /// - Parameter deadline: of the machine, in so many milliseconds.
+    init(passingOnTo other: Inbox? = nil, deadline: Int? = nil, hasRest: Bool = true) {
+        let now = Instant(nanoseconds: 1_000_000_000)
+        time.initialize(to: SimulatedTime(now: now, wallMilliseconds: 0))
+        var errand = Errand(diary: diary, deadline: deadline.map { now.advanced(byMilliseconds: $0) })
         if let other { errand.outbox = Self.outbox(to: other, of: inbox) }
         var ring = StillRing(diary, wakeDescriptor)
         ring.hasRest = hasRest
         loop = .allocate(capacity: 1)
-        loop.initialize(to: Loop(ring: ring, machine: errand, inbox: inbox))
+        loop.initialize(to: Loop(ring: ring, machine: errand, inbox: inbox, clock: .simulated(by: time)))
         state.pointee.begin(loop.pointee.ring.waker, lending: Loop<StillRing, Errand>.loan(sleep, state))
         enter()
         diary.events = []
@@ -135,6 +140,7 @@ private final class Scene {
         Loop.finish(&loop.pointee.ring, state)
         loop.deinitialize(count: 1)
         loop.deallocate()
+        time.deallocate()
         Sockets.close(wakeDescriptor)
     }
 
@@ -231,8 +237,7 @@ struct BorrowedTurnTests {
 
     @Test(arguments: [nil, 60_000, 5_000] as [Int?])
     func wakesForAnEarlierDeadline(milliseconds: Int?) {
-        let deadline = milliseconds.map { Instant.now().advanced(byMilliseconds: $0) }
-        let scene = Scene(deadline: deadline)
+        let scene = Scene(deadline: milliseconds)
         let isEarly = milliseconds == 5_000
         #expect(tell(scene, Errand.hurry) == (isEarly ? 1 : 0))
         #expect(scene.isWoken == !isEarly)
@@ -240,8 +245,8 @@ struct BorrowedTurnTests {
 
     /// What the timer is for may have come, unknown to the borrower.
     @Test func leavesATimerThatIsDueToTheLoop() {
-        let scene = Scene(deadline: Instant.now().advanced(byMilliseconds: 1_000))
-        usleep(1_050_000)
+        let scene = Scene(deadline: 10)
+        scene.time.pointee.now = scene.time.pointee.now.advanced(byMilliseconds: 10)
         #expect(tell(scene, Errand.send) == 0)
         #expect(scene.isWoken)
         #expect(scene.diary.events.isEmpty)
