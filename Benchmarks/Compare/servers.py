@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import os
+import platform
 import re
 import resource
 import shlex
@@ -17,6 +18,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -38,7 +40,7 @@ class NotAvailable(Exception):
 @dataclass(frozen=True)
 class Server:
     name: str
-    family: str     # floor, hub, nchan, nats or skein
+    family: str     # floor, uws, nio, hub, nchan, nats or skein
     dialect: str
     backplane: str  # memory or redis
     program: str    # which of the starters below
@@ -51,6 +53,7 @@ class Server:
 SERVERS = [
     Server("C epoll", "floor", "floor", "memory", "floor", "epoll"),
     Server("C io_uring", "floor", "floor", "memory", "floor", "uring"),
+    Server("uWebSockets", "uws", "floor", "memory", "uws"),
     Server("SwiftNIO", "nio", "floor", "memory", "nio"),
     Server("Go hub", "hub", "relay", "memory", "go"),
     Server("Go hub + Redis", "hub", "relay", "redis", "go"),
@@ -64,9 +67,15 @@ SERVERS = [
 ]
 SERVER = {server.name: server for server in SERVERS}
 
+# What carries uWebSockets 20 with its C interface, and the sum of that archive.
+UWS_PACKAGE = ("socketify==0.0.31 "
+               "--hash=sha256:7502bed5b382e75f04ea3c6d6b53b76f27bb8653740db92e3f2b55fab388df20")
+UWS_LIBRARY = "socketify/libsocketify_linux_amd64.so"
+
 # What Debian 12 calls what a program needs to be built and run.
 PACKAGES = {
     "load": ["gcc", "make", "libc6-dev", "libssl-dev", "liburing-dev", "openssl", "util-linux"],
+    "uws": ["gcc", "libc6-dev", "libuv1", "python3-pip", "zlib1g"],
     "go": ["golang-go", "golang-github-gorilla-websocket-dev",
            "golang-github-gomodule-redigo-dev"],
     "node": ["nodejs", "node-ws"],
@@ -105,6 +114,26 @@ def nio_binary():
     return os.path.join(BUILD, "nio", "release", "Server")
 
 
+def uws_binary():
+    return os.path.join(BUILD, "uws", "server")
+
+
+def make_uws():
+    """uWebSockets is not in Debian; PyPI has it in a package for Python, of which only the library is used."""
+    if platform.machine() != "x86_64":
+        raise NotAvailable(f"its package has no library for {platform.machine()}")
+    directory = os.path.dirname(uws_binary())
+    library, wanted = os.path.join(directory, UWS_LIBRARY), os.path.join(directory, "requirements.txt")
+    if not os.path.exists(library):
+        os.makedirs(directory, exist_ok=True)
+        with open(wanted, "w") as file:
+            file.write(UWS_PACKAGE + "\n")
+        quietly([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+                 "--target", directory, "--require-hashes", "-r", wanted], "pip install")
+    quietly(["gcc", "-O2", "-Wall", "-Wextra", "-o", uws_binary(), os.path.join(HERE, "UWebSockets", "server.c"),
+             library, f"-Wl,-rpath,{os.path.dirname(library)}"], "gcc")
+
+
 def make_ready(program, options):
     """Builds what has to be built, or raises NotAvailable."""
     if program == "go":
@@ -114,6 +143,8 @@ def make_ready(program, options):
             raise NotAvailable("no `go`")
         quietly(["go", "build", "-o", hub_binary(), os.path.join(HERE, "Go", "hub.go")], "go build",
                 env=environment)
+    elif program == "uws":
+        make_uws()
     elif program == "nio":
         # The build tool looks at every package again; the sources say whether it needs to.
         sources = [os.path.join(folder, name) for folder, _, names in
@@ -143,6 +174,8 @@ def versions(servers, options):
     for program in sorted({server.program for server in servers} & set(commands)):
         done = subprocess.run(commands[program], capture_output=True, text=True)
         found[program] = (done.stdout + done.stderr).strip()
+    if any(server.program == "uws" for server in servers):
+        found["uws"] = f"uWebSockets 20 on libuv ({UWS_PACKAGE.split()[0]})"
     packages = [name for names in PACKAGES.values() for name in names]
     done = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *packages],
                           capture_output=True, text=True)
@@ -237,6 +270,9 @@ class Running:
 
     def start_floor(self, server):
         self.start([os.path.join(TOOLS, f"{server.loop}_server"), "0"])
+
+    def start_uws(self, server):
+        self.start([uws_binary(), *(self.certificate or ())])
 
     def start_nio(self, server):
         self.start([nio_binary()])

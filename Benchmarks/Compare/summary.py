@@ -8,7 +8,7 @@ from servers import SERVER, SERVERS
 from work import ROW, ROWS
 
 SATURATED = 0.96
-FLOOR, PEER = "C epoll", "Go hub"
+FLOOR, FASTEST, PEER = "C epoll", "uWebSockets", "Go hub"
 LATENCIES = {"p50": "latencyP50Micros", "p90": "latencyP90Micros", "p99": "latencyP99Micros",
              "p999": "latencyP999Micros"}
 RATES = ("messagesPerSecond", "deliveriesPerSecond", "connectsPerSecond")
@@ -114,6 +114,8 @@ class Summary:
     # Goals
 
     def goal_value(self, goal, server):
+        if goal.metric == "beside":
+            return self.ratio(goal.row, server, "cpu", goal.peer)
         if goal.metric == "growth":
             return self.ratio(goal.row, server, "cpu", other_row=goal.other_row)
         if goal.metric == "scaling":
@@ -122,30 +124,19 @@ class Summary:
             return 2 / ratio if ratio else None
         return self.value(goal.row, server, goal.metric)
 
-    def scaled_goal(self, goal):
-        """The goal as it reads on this machine, by the C server; None where that says nothing."""
-        if goal.metric == "growth":
-            floor = self.ratio(goal.row, FLOOR, "cpu", other_row=goal.other_row)
-            return max(goal.goal, floor) if floor else None
-        if not goal.scale_row:
-            return None
-        reference = REFERENCE[goal.scale_row][FLOOR]
-        # Where the reference has no such figure its CPU stands in, a rate being one over it.
-        metric = goal.metric if goal.metric in reference else "cpu"
-        here = self.value(goal.scale_row, FLOOR, metric)
-        if not here:
-            return None
-        factor = here / reference[metric]
-        if metric != goal.metric and goal.is_more_better:
-            factor = 1 / factor
-        return goal.goal * factor
-
     def verdicts(self):
-        """(goal, scaled goal, {loop: value}) for each goal of which something was measured."""
+        """(goal, {loop: value}, wanted beside the C server, {loop: value beside it}) for each goal; the last two are
+        None and empty where that server says nothing."""
         for goal in GOALS:
-            values = {server.loop: self.goal_value(goal, server.name) for server in SERVERS
-                      if server.family == "skein" and server.backplane == goal.backplane}
-            yield goal, self.scaled_goal(goal), values
+            skein = {server.loop: server.name for server in SERVERS
+                     if server.family == "skein" and server.backplane == goal.backplane}
+            values = {loop: self.goal_value(goal, name) for loop, name in skein.items()}
+            wanted, beside = None, {}
+            if goal.scale_row:
+                wanted = goal.goal / REFERENCE[goal.scale_row][FLOOR][goal.metric]
+                beside = {loop: self.ratio(goal.row, name, goal.metric, FLOOR, goal.scale_row)
+                          for loop, name in skein.items()}
+            yield goal, values, wanted, beside
 
 
 def margin(goal, wanted, value):

@@ -81,8 +81,10 @@ KEPT = {"relay": ["pair", "--conns", "500", "--url", "{ws}/ws", *USER, "--messag
                   '{"type":"read_receipt","data":{"senderId":"%to%","messageIds":["%marker%%pad%"]}}']}
 CONNECT = users("connect", "--sources", "4")
 
+# Who speaks TLS by itself.
+SECURED = ("uws", "skein memory", "hub memory", "nchan", "nats")
 # Who takes part where only a curve is wanted.
-SCALED = ("floor", "skein redis")
+SCALED = ("floor", "uws", "skein redis")
 
 ROWS = [
     Row("echo1", "echo, 64 connections, 1 in flight", "rate", echo(1)),
@@ -104,7 +106,7 @@ ROWS = [
     Row("pair19k", f"user → user, {MANY:,} connections, 20,000/s", "latency",
         pair(MANY, "--sources", "4", "--warmup", "1", *at_rate(20000))),
     Row("pairtls", "user → user over TLS, 500 connections, 20,000/s", "latency",
-        pair(500, *at_rate(20000)), {"tls": True}, ("skein memory", "hub memory", "nchan", "nats")),
+        pair(500, *at_rate(20000)), {"tls": True}, SECURED),
     Row("chat", "chat message and confirmation, 500 connections", "rate", CHAT),
     Row("kept", "user → user, 500 connections, each event kept in history", "rate", KEPT,
         {"history": True}, ("skein",)),
@@ -120,7 +122,7 @@ ROWS = [
         pair(500, "--rate", "40000"), {"shards": 2}, ("skein memory",)),
     Row("idle", "idle connection, user-space bytes", "memory", idle(16000)),
     Row("idletls", "idle TLS connection, user-space bytes", "memory", idle(4000), {"tls": True},
-        ("skein memory", "hub memory", "nchan", "nats")),
+        SECURED),
     Row("connect", "connects, a new user each", "rate", CONNECT),
 ]
 ROW = {row.name: row for row in ROWS}
