@@ -311,6 +311,29 @@ def test_who_left_while_redis_was_away_is_gone(make, server, keys, open_client, 
     open_client(a, user)
 
 
+@pytest.mark.one_tenant
+@pytest.mark.slow
+def test_what_redis_writes_after_a_node_has_left_goes_too(make, server, own, keys, open_client, name):
+    """A Redis that stood still may yet carry out what it got on a lost link, when the node has said goodbye."""
+    a, b = make(), make()
+    know_each_other(a, b)
+    client = open_client(a, name())
+    gone = node_id(a)
+    server.freeze()
+    until(lambda: a.ready()[0] == b.ready()[0] == 503, what="Redis gone")
+    server.thaw()
+    until(lambda: a.ready()[0] == b.ready()[0] == 200, 30, what="readiness")
+    a.stop()
+    assert not own("EXISTS", f"ws:node:{gone}")
+    assert not keys("KEYS", f"ws:node:{gone}*")
+    late = name("late")
+    keys("SADD", f"ws:node:{gone}:users", late)
+    keys("HSET", f"presence:devices:{late}", client.connection_id, "{}")
+    until(lambda: gone not in own("ZRANGE", "ws:nodes", "0", "-1"), 15 + DEATH, every=0.2, what="a second look")
+    assert not keys("KEYS", f"ws:node:{gone}*")
+    assert not devices(keys, late)
+
+
 # Connections of a user, over all nodes
 
 

@@ -8,6 +8,8 @@ struct FakeRegistry {
     var leases: [[UInt8]: (text: [UInt8], until: Int64)] = [:]
     /// By node, when its lease ends or ended, in milliseconds.
     var nodes: [[UInt8]: Int64] = [:]
+    /// Those in it that left, and that another is to look at once more.
+    var lookedAtAgain: Set<[UInt8]> = []
     /// By key, the users that a node has devices of.
     var users: [[UInt8]: Set<[UInt8]>] = [:]
     /// By key, the devices that were said lately.
@@ -90,7 +92,7 @@ extension FakeRedis {
     /// What is left of a node's; `nil` when that is nothing.
     func remains(of node: String) -> String? {
         let id = Array(node.utf8)
-        if registry.nodes[id] != nil { return "its place in the list" }
+        if registry.nodes[id] != nil, !registry.lookedAtAgain.contains(id) { return "its place in the list" }
         if history.hasMark(of: id) { return "how far its events are appended" }
         for key in registry.leases.keys where key.suffix(16) == id[...] { return "its lease" }
         for (key, users) in registry.users where !users.isEmpty && key.contains(id) {
@@ -194,6 +196,12 @@ extension FakeRedis {
         registry.users[keys[3]] = nil
         registry.users[keys[4]] = nil
         registry.nodes[node] = nil
+        let wait = number(arguments[9])
+        if wait > 0 {
+            world.reach(.leftAfterLoss)
+            registry.nodes[node] = world.now / 1_000_000 + Int64(wait)
+            registry.lookedAtAgain.insert(node)
+        }
         registry.locks[keys[2]] = nil
         registry.said[keys[5]] = nil
         registry.turns[keys[6]] = nil

@@ -1,6 +1,7 @@
 // After a node that died: its lease has ended, and what it wrote of its users' devices is taken back by
 // one of those that live. Each step is one script, and each looks first whether the node has come back:
-// a lease that is there again stops it. The node itself takes the same way when it leaves.
+// a lease that is there again stops it. The node itself takes the same way when it leaves; where Redis may
+// still carry out what it wrote on a lost link, it stays in the list, so that another looks once more.
 
 internal import SkeinIO
 internal import SkeinWire
@@ -32,9 +33,9 @@ extension RouterCore {
         if redis.pcall('HLEN',key)==0 then gone=gone+1 redis.call('SET','online:'..user,seen) \
         if force then redis.call('PEXPIRE','presence:'..user,ARGV[7]) \
         else redis.call('DEL','presence:'..user) end end end \
-        if #users==tonumber(ARGV[6]) then return {1,devices,gone} end \
-        redis.call('SELECT',0) redis.call('ZREM',KEYS[2],id) redis.call('DEL',KEYS[3]) \
-        return {0,devices,gone}
+        if #users==tonumber(ARGV[6]) then return {1,devices,gone} end redis.call('SELECT',0) \
+        if force and ARGV[10]~='0' then redis.call('ZADD',KEYS[2],string.format('%.0f',now+ARGV[10]),id) \
+        else redis.call('ZREM',KEYS[2],id) end redis.call('DEL',KEYS[3]) return {0,devices,gone}
         """
     }
 
@@ -55,7 +56,7 @@ extension RouterCore {
         ]
         let room = Self.script.utf8CodeUnitCount + keys.reduce(0) { $0 + $1.count } + 640
         state.links[.own].command(Awaited(kind: .clear), room: room) { writer in
-            RESPCommand.writeArray(3 + keys.count + 9, into: &writer)
+            RESPCommand.writeArray(3 + keys.count + 10, into: &writer)
             writer.appendBulk("EVAL")
             writer.appendBulk(Self.script)
             writer.appendBulk("7")
@@ -73,6 +74,8 @@ extension RouterCore {
             let mark = isAllKept ? state.appendedKey : keys[0]
             if isForced, isAllKept { state.registry.clearsMark = true }
             RESPCommand.writeBulk(mark.span, into: &writer)
+            let mayFollow = isForced && state.restatement.againAt != nil
+            writer.appendBulk(decimal: mayFollow ? Restatement.stragglersMilliseconds.upperBound : 0)
         }
     }
 
@@ -101,9 +104,13 @@ extension RouterCore {
             state.registry.isRetired = true
         } else if status == 0 {
             metrics.clearedNodes.add()
-            log(
-                .warning, "a node died: its lease ended, and its devices are taken back",
-                [("of", dead.id), ("devices", "\(dead.devices)"), ("users", "\(dead.users)")])
+            if dead.devices > 0 || dead.users > 0 {
+                log(
+                    .warning, "a node died: its lease ended, and its devices are taken back",
+                    [("of", dead.id), ("devices", "\(dead.devices)"), ("users", "\(dead.users)")])
+            } else {
+                log(.info, "a node is gone, and left nothing to take back", [("of", dead.id)])
+            }
             // There may be another one.
             state.registry.readDue = state.now
         }
