@@ -164,7 +164,7 @@ def scale_panels(summary):
             points = [(count, summary.value(row, server.name, metric)) for count, row in rows.items()]
             points = [point for point in points if point[1]]
             # Who is far above would press the others flat: those figures are in the table.
-            is_shown = server.family in ("skein", "floor") or server.name == "Go hub"
+            is_shown = server.family in ("skein", "floor", "uws") or server.name == "Go hub"
             if rows is users and server.backplane == "redis":
                 is_shown = False
             if is_shown and len(points) > 2:

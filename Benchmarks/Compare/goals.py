@@ -32,7 +32,7 @@ class Goal:
     backplane: str
     metric: str      # cpu, rate, p50, p99, bytes; or computed from two cells: beside, scaling, growth
     goal: float
-    then: float      # what comes after the goal
+    then: float | None  # what comes after the goal, if anything
     scale_row: str = ""  # the C server's row to judge by; empty: the goal is the same everywhere
     other_row: str = ""  # the second row of scaling and growth
     peer: str = ""       # whose CPU in the same row and round the metric `beside` divides by
@@ -43,11 +43,11 @@ class Goal:
 
 
 GOALS = [
-    Goal("echo, 1 in flight, beside uWebSockets", "echo1", "memory", "beside", 1.02, 1.0,
+    Goal("echo, 1 in flight, beside uWebSockets", "echo1", "memory", "beside", 1.02, 1.0, "echo1",
          peer="uWebSockets"),
     Goal("echo, 4 in flight, beside uWebSockets", "echo4", "memory", "beside", 1.05, 1.0,
          peer="uWebSockets"),
-    Goal("fan-out, one at a time, beside uWebSockets", "fanout1", "redis", "beside", 1.0, 1.0,
+    Goal("fan-out, one at a time, beside uWebSockets", "fanout1", "redis", "beside", 1.0, None, "fanout1",
          peer="uWebSockets"),
     Goal("fan-out, one at a time", "fanout1", "redis", "cpu", 4.1, 3.7, "fanout1"),
     Goal("fan-out, 16 in flight", "fanout16", "redis", "rate", 2.2e6, 2.6e6, "fanout16"),

@@ -103,7 +103,7 @@ def install(servers):
 def quietly(command, what, **more):
     done = subprocess.run(command, capture_output=True, text=True, **more)
     if done.returncode:
-        raise NotAvailable(f"{what}: {(done.stderr or done.stdout).strip()[-300:]}")
+        raise NotAvailable(f"{what}: {' '.join((done.stderr or done.stdout).split())[-300:]}")
 
 
 def hub_binary():
@@ -118,20 +118,39 @@ def uws_binary():
     return os.path.join(BUILD, "uws", "server")
 
 
-def make_uws():
+def make_uws(options):
     """uWebSockets is not in Debian; PyPI has it in a package for Python, of which only the library is used."""
     if platform.machine() != "x86_64":
         raise NotAvailable(f"its package has no library for {platform.machine()}")
     directory = os.path.dirname(uws_binary())
-    library, wanted = os.path.join(directory, UWS_LIBRARY), os.path.join(directory, "requirements.txt")
-    if not os.path.exists(library):
-        os.makedirs(directory, exist_ok=True)
-        with open(wanted, "w") as file:
-            file.write(UWS_PACKAGE + "\n")
-        quietly([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-                 "--target", directory, "--require-hashes", "-r", wanted], "pip install")
+    library = os.path.join(directory, UWS_LIBRARY)
+    if not is_installed(directory):
+        if options.no_install:
+            raise NotAvailable("not installed")
+        fetch_uws(directory)
     quietly(["gcc", "-O2", "-Wall", "-Wextra", "-o", uws_binary(), os.path.join(HERE, "UWebSockets", "server.c"),
              library, f"-Wl,-rpath,{os.path.dirname(library)}"], "gcc")
+
+
+def is_installed(directory):
+    """Whole, and the version that is asked for: that file comes with everything else or not at all."""
+    try:
+        with open(os.path.join(directory, "requirements.txt")) as file:
+            return file.read() == UWS_PACKAGE + "\n"
+    except OSError:
+        return False
+
+
+def fetch_uws(directory):
+    new = directory + ".new"
+    shutil.rmtree(new, ignore_errors=True)
+    os.makedirs(new)
+    with open(os.path.join(new, "requirements.txt"), "w") as file:
+        file.write(UWS_PACKAGE + "\n")
+    quietly([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1",
+             "--no-deps", "--target", new, "--require-hashes", "-r", file.name], "pip install")
+    shutil.rmtree(directory, ignore_errors=True)
+    os.rename(new, directory)
 
 
 def make_ready(program, options):
@@ -144,7 +163,7 @@ def make_ready(program, options):
         quietly(["go", "build", "-o", hub_binary(), os.path.join(HERE, "Go", "hub.go")], "go build",
                 env=environment)
     elif program == "uws":
-        make_uws()
+        make_uws(options)
     elif program == "nio":
         # The build tool looks at every package again; the sources say whether it needs to.
         sources = [os.path.join(folder, name) for folder, _, names in

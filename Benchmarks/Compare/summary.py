@@ -133,8 +133,11 @@ class Summary:
             values = {loop: self.goal_value(goal, name) for loop, name in skein.items()}
             wanted, beside = None, {}
             if goal.scale_row:
-                wanted = goal.goal / REFERENCE[goal.scale_row][FLOOR][goal.metric]
-                beside = {loop: self.ratio(goal.row, name, goal.metric, FLOOR, goal.scale_row)
+                metric, there = goal.metric, goal.goal
+                if metric == "beside":
+                    metric, there = "cpu", goal.goal * REFERENCE[goal.row][goal.peer]["cpu"]
+                wanted = there / REFERENCE[goal.scale_row][FLOOR][metric]
+                beside = {loop: self.ratio(goal.row, name, metric, FLOOR, goal.scale_row)
                           for loop, name in skein.items()}
             yield goal, values, wanted, beside
 

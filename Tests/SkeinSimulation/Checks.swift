@@ -84,6 +84,12 @@ extension Simulation {
         return fields.isEmpty
     }
 
+    /// Those that live have looked for the last time after those that do not.
+    var goneAreForgotten: Bool {
+        nodes.allSatisfy { !$0.hasEnded || redis.hasForgotten($0.server.nodeID) }
+            || nodes.allSatisfy { $0.hasEnded || $0.isLeaving }
+    }
+
     /// For a trace.
     var presenceInRedis: String {
         redis.devices.filter { !$0.value.isEmpty }

@@ -8,8 +8,8 @@ struct FakeRegistry {
     var leases: [[UInt8]: (text: [UInt8], until: Int64)] = [:]
     /// By node, when its lease ends or ended, in milliseconds.
     var nodes: [[UInt8]: Int64] = [:]
-    /// Those in it that left, and that another is to look at once more.
-    var lookedAtAgain: Set<[UInt8]> = []
+    /// By key, when a node that is gone is to be looked at once more.
+    var looks: [[UInt8]: Int64] = [:]
     /// By key, the users that a node has devices of.
     var users: [[UInt8]: Set<[UInt8]>] = [:]
     /// By key, the devices that were said lately.
@@ -92,9 +92,21 @@ extension FakeRedis {
     /// What is left of a node's; `nil` when that is nothing.
     func remains(of node: String) -> String? {
         let id = Array(node.utf8)
-        if registry.nodes[id] != nil, !registry.lookedAtAgain.contains(id) { return "its place in the list" }
+        if let place = registry.nodes[id], !registry.looks.contains(where: { $0.key.contains(id) && $0.value == place }) {
+            return "its place in the list"
+        }
         if history.hasMark(of: id) { return "how far its events are appended" }
         for key in registry.leases.keys where key.suffix(16) == id[...] { return "its lease" }
+        return devicesLeft(of: id)
+    }
+
+    /// Whether no other node has anything to do for one that is gone.
+    func hasForgotten(_ node: String) -> Bool {
+        let id = Array(node.utf8)
+        return registry.nodes[id] == nil && devicesLeft(of: id) == nil
+    }
+
+    private func devicesLeft(of id: [UInt8]) -> String? {
         for (key, users) in registry.users where !users.isEmpty && key.contains(id) {
             return "\(users.count) users"
         }
@@ -175,15 +187,17 @@ extension FakeRedis {
 
     private func clear(_ keys: [[UInt8]], _ arguments: [[UInt8]]) -> String {
         let node = arguments[0]
+        let now = world.now / 1_000_000
+        var isSecond = false
         if arguments[7] == Array("1".utf8) {
             registry.leases[keys[0]] = nil
             history.forgetMark(arguments[8])
         } else {
-            let now = world.now / 1_000_000
             guard let ends = registry.nodes[node], !lives(keys[0]), ends + Int64(number(arguments[2])) <= now,
                 (registry.locks[keys[2]] ?? arguments[1]) == arguments[1]
-            else { return "*3\r\n:-1\r\n:0\r\n:0\r\n" }
-            world.reach(.clearedNode)
+            else { return "*4\r\n:-1\r\n:0\r\n:0\r\n:0\r\n" }
+            isSecond = registry.looks[keys[7]] == ends
+            world.reach(isSecond ? .lookedAgain : .clearedNode)
         }
         var gone = 0
         for user in (registry.users[keys[3]] ?? []).union(registry.users[keys[4]] ?? []) {
@@ -193,19 +207,17 @@ extension FakeRedis {
                 gone += 1
             }
         }
+        if isSecond, gone > 0 { world.reach(.foundAgain) }
         registry.users[keys[3]] = nil
         registry.users[keys[4]] = nil
-        registry.nodes[node] = nil
-        let wait = number(arguments[9])
-        if wait > 0 {
-            world.reach(.leftAfterLoss)
-            registry.nodes[node] = world.now / 1_000_000 + Int64(wait)
-            registry.lookedAtAgain.insert(node)
-        }
         registry.locks[keys[2]] = nil
         registry.said[keys[5]] = nil
         registry.turns[keys[6]] = nil
-        return "*3\r\n:0\r\n:\(gone)\r\n:0\r\n"
+        let wait = Int64(number(arguments[9]))
+        let look = isSecond || wait == 0 ? nil : now + wait
+        registry.nodes[node] = look
+        registry.looks[keys[7]] = look
+        return "*4\r\n:0\r\n:\(gone)\r\n:0\r\n:\(isSecond ? 1 : 0)\r\n"
     }
 }
 

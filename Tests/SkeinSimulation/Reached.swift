@@ -15,7 +15,8 @@ package enum Path: Int, CaseIterable, Sendable {
     case linkCut, linkCutAfterPublish, redisStalled, redisRestarted, connectRefused, sessionDeleted
     case nodeHeardAgain, deliveredLocally, eventOverdue, canarySilent, presenceSilent, ownSilent
     case throughRedisAgain, queueFull, subscribedAgain, dueSinceSteady
-    case refusedByAllNodes, namedBeforeLease, clearedNode, sweptDevice, lateRestatement, leaseLost, leftAfterLoss
+    case refusedByAllNodes, namedBeforeLease, clearedNode, sweptDevice, lateRestatement, leaseLost
+    case lookedAgain, foundAgain
     // History
     case recovered, replayed, notRecovered, historyBegunAnew, caughtUp, sentBack, scriptsForgotten
     case scriptMissing, appendRepeated, appendGap, appendedTogether, heardAgainAfterOutage, heardLateAfterLoss

@@ -161,6 +161,7 @@ package final class Simulation {
         run(for: 1, nil) { false }
         if world.scenario.usesRedis, !world.scenario.faults.isLossy {
             run(for: 40, "presence in Redis is not who is here") { [unowned self] in presenceIsRight }
+            run(for: 40, "a node that is gone was not forgotten") { [unowned self] in goneAreForgotten }
             if world.failure != nil { world.note("Redis has \(presenceInRedis)") }
         }
         guard world.failure == nil else { return }

@@ -137,7 +137,7 @@ static void listening(ListenSocket *socket, ListenOptions options, void *context
 }
 
 int main(int argumentCount, char **arguments) {
-    // As its documentation has it, but for the longest message.
+    // As its documentation has it, but for the longest message and how much may wait for a slow reader.
     Behaviour common = {.payloadBytesMax = 65536, .idleSeconds = 120, .backpressureBytesMax = 1 << 20,
                         .sendsPings = true};
     Behaviour echoes = common, subscribers = common, publishers = common, users = common;

@@ -1,26 +1,29 @@
 // After a node that died: its lease has ended, and what it wrote of its users' devices is taken back by
 // one of those that live. Each step is one script, and each looks first whether the node has come back:
-// a lease that is there again stops it. The node itself takes the same way when it leaves; where Redis may
-// still carry out what it wrote on a lost link, it stays in the list, so that another looks once more.
+// a lease that is there again stops it. The node itself takes the same way when it leaves.
+//
+// A Redis that stood still may carry out later what the node wrote on a link that was lost. So it stays in the
+// list for a while, and is looked at once more: after a death always, after leaving where a link was just lost.
 
 internal import SkeinIO
 internal import SkeinWire
 
 extension RouterCore {
-    /// Answers whether there is more (1), all is done (0), or it is none of ours (-1); and how many
-    /// devices and users went. A device is a field that begins with the node's ID; what is no hash is
-    /// somebody else's, and keeps nobody's devices.
+    /// Answers whether there is more (1), all is done (0), or it is none of ours (-1); how many
+    /// devices and users went; and whether it was the second look. A device is a field that begins with the node's
+    /// ID; what is no hash is somebody else's, and keeps nobody's devices. When somebody was last seen only the
+    /// first look may set back.
     private static var script: StaticString {
         """
         --skein clear
-        local id,force=ARGV[1],ARGV[8]=='1' \
+        local id,force,again=ARGV[1],ARGV[8]=='1',0 \
         local t=redis.call('TIME') local now=t[1]*1000+math.floor(t[2]/1000) local seen=now \
-        if force then redis.call('DEL',KEYS[1],ARGV[9]) redis.call('ZREM',KEYS[2],id) else \
+        if force then redis.call('DEL',KEYS[1],ARGV[9]) else \
         local ends=redis.call('ZSCORE',KEYS[2],id) \
-        if not ends or redis.call('EXISTS',KEYS[1])==1 or ends+ARGV[3]>now then return {-1,0,0} end \
+        if not ends or redis.call('EXISTS',KEYS[1])==1 or ends+ARGV[3]>now then return {-1,0,0,0} end \
         if not redis.call('SET',KEYS[3],ARGV[2],'NX','PX',ARGV[4]) \
-        and redis.call('GET',KEYS[3])~=ARGV[2] then return {-1,0,0} end \
-        redis.call('PEXPIRE',KEYS[3],ARGV[4]) seen=ends-ARGV[5] end \
+        and redis.call('GET',KEYS[3])~=ARGV[2] then return {-1,0,0,0} end redis.call('PEXPIRE',KEYS[3],ARGV[4]) \
+        if redis.call('GET',KEYS[8])==ends then again=1 seen=ends-ARGV[10] else seen=ends-ARGV[5] end end \
         seen=string.format('%.0f',math.floor(seen/1000)) \
         redis.call('SELECT',4) redis.call('DEL',KEYS[6],KEYS[7]) local devices,gone=0,0 \
         if redis.call('EXISTS',KEYS[5])==1 then \
@@ -30,12 +33,16 @@ extension RouterCore {
         local fields=redis.pcall('HKEYS',key) if fields.err then fields={} end \
         for _,field in ipairs(fields) do \
         if string.sub(field,1,17)==id..'-' then devices=devices+redis.call('HDEL',key,field) end end \
-        if redis.pcall('HLEN',key)==0 then gone=gone+1 redis.call('SET','online:'..user,seen) \
+        if redis.pcall('HLEN',key)==0 then gone=gone+1 local last='online:'..user \
+        if again==0 or (tonumber(redis.pcall('GET',last)) or 0)<=tonumber(seen) then redis.call('SET',last,seen) end \
         if force then redis.call('PEXPIRE','presence:'..user,ARGV[7]) \
         else redis.call('DEL','presence:'..user) end end end \
-        if #users==tonumber(ARGV[6]) then return {1,devices,gone} end redis.call('SELECT',0) \
-        if force and ARGV[10]~='0' then redis.call('ZADD',KEYS[2],string.format('%.0f',now+ARGV[10]),id) \
-        else redis.call('ZREM',KEYS[2],id) end redis.call('DEL',KEYS[3]) return {0,devices,gone}
+        if #users==tonumber(ARGV[6]) then return {1,devices,gone,again} end \
+        redis.call('SELECT',0) redis.call('DEL',KEYS[3]) \
+        if again==1 or ARGV[10]=='0' then redis.call('ZREM',KEYS[2],id) redis.call('DEL',KEYS[8]) else \
+        local look=string.format('%.0f',now+ARGV[10]) redis.call('ZADD',KEYS[2],look,id) \
+        redis.call('PEXPIRE',KEYS[2],ARGV[11]) redis.call('SET',KEYS[8],look,'PX',ARGV[11]) end \
+        return {0,devices,gone,again}
         """
     }
 
@@ -53,13 +60,14 @@ extension RouterCore {
             state.registry.key(of: id), state.registry.nodesKey, state.registry.key(of: id, ":lock"),
             state.registry.key(of: id, ":users"), state.registry.key(of: id, ":old"),
             state.registry.key(of: id, ":said"), state.registry.key(of: id, ":turn"),
+            state.registry.key(of: id, ":again"),
         ]
         let room = Self.script.utf8CodeUnitCount + keys.reduce(0) { $0 + $1.count } + 640
         state.links[.own].command(Awaited(kind: .clear), room: room) { writer in
-            RESPCommand.writeArray(3 + keys.count + 10, into: &writer)
+            RESPCommand.writeArray(3 + keys.count + 11, into: &writer)
             writer.appendBulk("EVAL")
             writer.appendBulk(Self.script)
-            writer.appendBulk("7")
+            writer.appendBulk("8")
             for key in keys { RESPCommand.writeBulk(key.span, into: &writer) }
             writer.appendBulk(text: id)
             writer.appendBulk(text: state.registry.id)
@@ -74,15 +82,16 @@ extension RouterCore {
             let mark = isAllKept ? state.appendedKey : keys[0]
             if isForced, isAllKept { state.registry.clearsMark = true }
             RESPCommand.writeBulk(mark.span, into: &writer)
-            let mayFollow = isForced && state.restatement.againAt != nil
+            let mayFollow = !isForced || state.restatement.againAt != nil
             writer.appendBulk(decimal: mayFollow ? Restatement.stragglersMilliseconds.upperBound : 0)
+            writer.appendBulk(decimal: NodeRegistry.leftoverMilliseconds)
         }
     }
 
     func cleared(_ reply: borrowing RESPReply) {
-        guard reply.value.count == 3, let status = reply.value[0].integer,
+        guard reply.value.count == 4, let status = reply.value[0].integer,
             let devices = reply.value[1].integer, let users = reply.value[2].integer,
-            var dead = state.registry.dead
+            let again = reply.value[3].integer, var dead = state.registry.dead
         else {
             metrics.malformed.add()
             return
@@ -103,13 +112,12 @@ extension RouterCore {
         if isOwn {
             state.registry.isRetired = true
         } else if status == 0 {
-            metrics.clearedNodes.add()
-            if dead.devices > 0 || dead.users > 0 {
-                log(
-                    .warning, "a node died: its lease ended, and its devices are taken back",
-                    [("of", dead.id), ("devices", "\(dead.devices)"), ("users", "\(dead.users)")])
+            let found = [("of", dead.id), ("devices", "\(dead.devices)"), ("users", "\(dead.users)")]
+            if again == 0 {
+                metrics.clearedNodes.add()
+                log(.warning, "a node died: its lease ended, and its devices are taken back", found)
             } else {
-                log(.info, "a node is gone, and left nothing to take back", [("of", dead.id)])
+                log(.info, "a node that is gone was looked at once more", found)
             }
             // There may be another one.
             state.registry.readDue = state.now
