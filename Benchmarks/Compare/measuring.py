@@ -6,7 +6,8 @@ import signal
 import subprocess
 import time
 
-from servers import TOOLS, Running, prepare_child
+from programs import TOOLS
+from servers import Running, prepare_child
 from work import arguments_for
 
 NOISE_MAX = 0.10  # of one core: used by other processes, or taken by the hypervisor

@@ -7,7 +7,7 @@ import shutil
 import charts
 from formats import number
 from goals import LOOPS_MAX, PUBLISHED, REFERENCE, REFERENCE_MACHINE
-from servers import ROOT
+from programs import ROOT
 from summary import FASTEST, FLOOR, PEER, margin
 
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
