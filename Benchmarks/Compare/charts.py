@@ -87,7 +87,7 @@ def curves(x, y, title, series, show):
     """One panel: lines over the number of connections, both from zero up, the first logarithmic."""
     places = sorted({count for _, points in series for count, _ in points})
     highest = max(value for _, points in series for _, value in points) * 1.1
-    left, room, height = x + 52, PANEL - 52 - 96, 150
+    left, room, height = x + 52, PANEL - 52 - 112, 150
     low, high = math.log10(places[0]), math.log10(places[-1])
     bottom = y + 24 + height
 
@@ -110,11 +110,15 @@ def curves(x, y, title, series, show):
         parts += [f'<circle cx="{across(count):.1f}" cy="{up(value):.1f}" r="2.5" class="{tint(server)}"/>'
                   for count, value in points]
         ends.append((up(points[-1][1]), server.name))
-    # Names stand beside the ends of their lines, and not on each other.
-    free = y + 12
+    # Names stand beside the ends of their lines, and neither on each other nor below the axis.
+    places, free = [], y + 12
     for place, name in sorted(ends):
         free = max(place + 4, free + 13)
-        parts.append(text(left + room + 6, free, name, "small"))
+        places.append((free, name))
+    lowest = bottom + 17
+    for place, name in reversed(places):
+        lowest = min(place, lowest - 13)
+        parts.append(text(left + room + 6, lowest, name, "small"))
     return parts, 24 + height + 20
 
 
@@ -190,7 +194,9 @@ def latency_panels(summary, names):
 
 
 def microseconds(value):
-    return f"{value:.0f} µs" if value < 1000 else f"{value / 1000:g} ms"
+    if value < 1000:
+        return f"{value:.0f} µs"
+    return f"{value / 1000:.1f} ms" if value < 10_000 and value % 1000 else f"{value / 1000:.0f} ms"
 
 
 def write(summary, directory):
