@@ -12,6 +12,8 @@ from summary import FASTEST, FLOOR, PEER, margin
 
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
 KEPT = os.path.join("Benchmarks", "Compare", "results")
+# Of the rate that was asked for: below it a latency is that of a queue that grows.
+KEPT_MIN = 0.98
 # Rows whose latencies are milliseconds.
 IN_MILLISECONDS = ("fanout30",)
 
@@ -44,7 +46,9 @@ def cell(summary, row, server):
         return summary.why_empty(name, server)
     if row.what == "latency":
         p50, p99 = (latency(name, summary.value(name, server, key)) for key in ("p50", "p99"))
-        return f"{p50}/{p99} · {number(cpu)}{noisy}"
+        kept = summary.share_kept(name, server)
+        behind = f" ({kept:.0%} of the rate)".replace("%", " %") if kept < KEPT_MIN else ""
+        return f"{p50}/{p99} · {number(cpu)}{noisy}{behind}"
     return f"{number(summary.value(name, server, 'rate'))}{mark} · {number(cpu)}{noisy}"
 
 
@@ -135,21 +139,24 @@ def reaches(goal, value):
 
 
 def tally(summary):
-    """How many goals io_uring meets: as they were set, at this machine's pace, and what comes after them."""
-    total = as_set = here = further = 0
+    """How many goals each loop meets: as they were set, at this machine's pace, and what comes after them."""
+    counts = {loop: {"total": 0, "set": 0, "here": 0, "then": 0} for loop in ("uring", "epoll")}
     for goal, values, wanted, beside in summary.verdicts():
-        value, ratio = values.get("uring"), beside.get("uring")
-        if value is None:
-            continue
-        is_met = margin(goal, goal.goal, value) >= 0
-        total += 1
-        as_set += is_met
-        here += margin(goal, wanted, ratio) >= 0 if ratio else is_met
-        further += reaches(goal, value)
-    if not total:
+        for loop, count in counts.items():
+            value, ratio = values.get(loop), beside.get(loop)
+            if value is None:
+                continue
+            is_met = margin(goal, goal.goal, value) >= 0
+            count["total"] += 1
+            count["set"] += is_met
+            count["here"] += margin(goal, wanted, ratio) >= 0 if ratio else is_met
+            count["then"] += reaches(goal, value)
+    own, other = counts["uring"], counts["epoll"]
+    if not own["total"]:
         return ""
-    return (f"Of the {total} figures above, io_uring meets {here} at this machine's pace (by the last column, where "
-            f"there is one) and {as_set} as they were set; {further} reach the one in brackets.")
+    return (f"Of {own['total']} goals io_uring meets {own['set']} as they were set, {own['here']} at this machine's "
+            f"pace (the last column, where there is one), and in {own['then']} the figure in brackets; epoll "
+            f"{other['set']}, {other['here']} and {other['then']}.")
 
 
 def goals(summary):
@@ -158,9 +165,7 @@ def goals(summary):
     for goal, values, wanted, beside in summary.verdicts():
         def show(value, goal=goal):
             return metric_text(goal.row, goal.metric, value)
-        unit = {"cpu": ", CPU", "rate": ", rate", "beside": ", CPU"}.get(goal.metric, f", {goal.metric}")
-        if goal.metric in ("bytes", "scaling", "growth"):
-            unit = ""
+        unit = {"rate": ", rate", "p50": ", p50", "p99": ", p99", "bytes": ""}.get(goal.metric, ", CPU")
         sign = "≥" if goal.is_more_better else "≤"
         cells = []
         for loop in ("uring", "epoll"):
@@ -224,7 +229,8 @@ def conditions(summary):
               f"{spreads[len(spreads) // 2][1]:.0%} of its median in the median row and by "
               f"{spreads[0][1]:.0%} in {spreads[0][0]}" if spreads else "").replace("%", " %")
     absent = "; ".join(f"{name}: {why}" for name, why in data["absent"].items())
-    tools = {name: text for name, text in data["versions"].items() if name != "packages"}
+    tools = {name: f"{name} {text}" if text[:1].isdigit() or text[:1] == "v" else text
+             for name, text in data["versions"].items() if name != "packages"}
     packages = data["versions"].get("packages", {})
     shown = ("golang-github-gorilla-websocket-dev", "node-ws", "libnginx-mod-nchan", "redis-server")
     versions = ", ".join([*tools.values(), *(f"{name} {packages[name]}" for name in shown
@@ -247,7 +253,8 @@ def conditions(summary):
         "to compare. The C servers know no users, no JSON and no limits; uWebSockets (on libuv, as in "
         "uWebSockets.js), SwiftNIO, nchan and NATS know no users and no JSON in these rows; tokens are verified "
         "by Skein and by the Go and node hubs. A fan-out without Redis is published on a WebSocket; of Skein only "
-        "backends publish to everyone, and the load client does so through Redis: its fan-out is in the second table only.\n\n"
+        "backends publish to everyone, and the load client does so through Redis: its fan-out is in the second table "
+        "only.\n\n"
         + noise_text.replace("%", " %").replace("  %", " %") +
         (f"\n\nLeft out: {absent}." if absent else "") + f"\n\nVersions: {versions}.")
 
@@ -258,10 +265,11 @@ def body(summary):
     if redis:
         parts += ["Through Redis, its CPU included:", redis]
     parts += ["Skein's goals. They were set on " + REFERENCE_MACHINE + ", where the C server on epoll had "
-              "its own pace; the last column asks for the same share of what it takes here. Two shards against one "
-              "is twice the CPU per message of one over that of two, both together: the machine has no third core "
-              "for the client. Where two cells are compared, it is the median of the rounds' own ratios, of those "
-              "rounds in which both were quiet; user → user through Redis stands beside the C server's row without.",
+              "its own pace; the last column asks for the same share of what it takes here. In brackets stands what is "
+              "wanted then, after the goal. Two shards against one is computed, twice the CPU per message on one over "
+              "that on two: the machine has no third core for the client. Where two cells are compared, it is the "
+              "median of the rounds' own ratios, of those rounds in which both were quiet; user → user through Redis "
+              "stands beside the C server's row without.",
               goals(summary), tally(summary), loops(summary)[1], fanout_growth(summary)]
     return "\n\n".join(part for part in parts if part)
 
