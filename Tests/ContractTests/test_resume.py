@@ -526,7 +526,8 @@ class Traffic:
 
 @pytest.fixture
 def two(start, io, server):
-    return [start(io=io, redis=server) for _ in range(2)]
+    # Room for all that a frozen Redis is given at once: a node that hears of it later than the other reads it.
+    return [start(io=io, redis=server, env={"WS_HISTORY_SIZE": "4096"}) for _ in range(2)]
 
 
 @pytest.fixture
