@@ -23,7 +23,8 @@ def metrics_of(row, result):
     values = {"cpu": result["serverCPUMicrosPerDelivery"]}
     if row.what == "latency":
         values.update((name, result[key]) for name, key in LATENCIES.items())
-        values["kept"] = result.get("messagesPerSecond", 0) / max(1, result.get("ratePerSecond", 1))
+        if "messagesPerSecond" in result:
+            values["rateShare"] = result["messagesPerSecond"] / result["ratePerSecond"]
     else:
         values["rate"] = next(result[key] for key in RATES if key in result)
         values["saturated"] = result["clientCPUShare"] > SATURATED
@@ -72,10 +73,6 @@ class Summary:
 
     def is_saturated(self, row, server):
         return any(metrics.get("saturated") for metrics in self.rounds(row, server).values())
-
-    def share_kept(self, row, server):
-        """Of the rate that was asked for, as messages between users; 1 where nothing says otherwise."""
-        return min(1, self.value(row, server, "kept") or 1)
 
     def is_noisy(self, row, server):
         results = self.by_cell.get((row, server), {}).values()

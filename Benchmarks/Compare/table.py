@@ -13,7 +13,9 @@ from summary import FASTEST, FLOOR, PEER, margin
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
 KEPT = os.path.join("Benchmarks", "Compare", "results")
 # Of the rate that was asked for: below it a latency is that of a queue that grows.
-KEPT_MIN = 0.98
+RATE_SHARE_MIN = 0.98
+# A loop as the settings name it, and as the tables do.
+LOOPS = {"uring": "io_uring", "epoll": "epoll"}
 # Rows whose latencies are milliseconds.
 IN_MILLISECONDS = ("fanout30",)
 
@@ -46,8 +48,8 @@ def cell(summary, row, server):
         return summary.why_empty(name, server)
     if row.what == "latency":
         p50, p99 = (latency(name, summary.value(name, server, key)) for key in ("p50", "p99"))
-        kept = summary.share_kept(name, server)
-        behind = f" ({kept:.0%} of the rate)".replace("%", " %") if kept < KEPT_MIN else ""
+        share = summary.value(name, server, "rateShare")
+        behind = f" ({share:.0%} of the rate)".replace("%", " %") if share and share < RATE_SHARE_MIN else ""
         return f"{p50}/{p99} · {number(cpu)}{noisy}{behind}"
     return f"{number(summary.value(name, server, 'rate'))}{mark} · {number(cpu)}{noisy}"
 
@@ -140,7 +142,7 @@ def reaches(goal, value):
 
 def tally(summary):
     """How many goals each loop meets: as they were set, at this machine's pace, and what comes after them."""
-    counts = {loop: {"total": 0, "set": 0, "here": 0, "then": 0} for loop in ("uring", "epoll")}
+    counts = {loop: {"total": 0, "set": 0, "here": 0, "then": 0} for loop in LOOPS}
     for goal, values, wanted, beside in summary.verdicts():
         for loop, count in counts.items():
             value, ratio = values.get(loop), beside.get(loop)
@@ -168,7 +170,7 @@ def goals(summary):
         unit = {"rate": ", rate", "p50": ", p50", "p99": ", p99", "bytes": ""}.get(goal.metric, ", CPU")
         sign = "≥" if goal.is_more_better else "≤"
         cells = []
-        for loop in ("uring", "epoll"):
+        for loop in LOOPS:
             value = values.get(loop)
             if value is None:
                 cells.append(why_not_judged(summary, goal, loop))
@@ -177,7 +179,7 @@ def goals(summary):
                 mark = "\\*" if goal.metric == "rate" and summary.is_saturated(goal.row, skein(goal, loop)) else ""
                 cells.append(f"{show(value)}{mark}: {verdict(goal, goal.goal, value)}{then}")
         judged = [f"{name} {beside[loop]:.2f}×, {verdict(goal, wanted, beside[loop])}"
-                  for loop, name in (("uring", "io_uring"), ("epoll", "epoll")) if beside.get(loop)]
+                  for loop, name in LOOPS.items() if beside.get(loop)]
         beside_text = f"{sign} {wanted:.2f}×: {'; '.join(judged)}" if judged else "–"
         then = f" ({show(goal.then)})" if goal.then is not None else ""
         lines.append(f"| {goal.title}{unit} | {sign} {show(goal.goal)}{then} | {cells[0]} | {cells[1]} | "
@@ -187,7 +189,7 @@ def goals(summary):
 
 
 def skein(goal, loop):
-    return f"Skein{'+Redis' if goal.backplane == 'redis' else ''} {'io_uring' if loop == 'uring' else 'epoll'}"
+    return f"Skein{'+Redis' if goal.backplane == 'redis' else ''} {LOOPS[loop]}"
 
 
 def why_not_judged(summary, goal, loop):
